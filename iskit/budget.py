@@ -1,0 +1,100 @@
+"""What training cost so far (Meter), and how much it may cost (Budget)."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
+
+from iskit.errors import InputError
+
+Unit = Literal["backward", "cost", "seconds"]
+UNITS: tuple[str, ...] = get_args(Unit)
+PHASES = ("train", "scoring", "eval", "warmup")
+
+
+@dataclass
+class Meter:
+    """Passes of examples, steps, and seconds by phase. Scoring charges itself; preparations stand apart.
+
+    forward_only: forward passes without a backward (scoring); forward, backward: passes of training;
+    prepared: what was spent before the run on proxy models and the like, in units of one forward pass.
+    """
+
+    forward_only: int = 0
+    forward: int = 0
+    backward: int = 0
+    steps: int = 0
+    prepared: int = 0
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PHASES, 0.0))
+
+    @property
+    def cost(self) -> int:
+        """In units of one forward pass of one example; a backward pass counts as two."""
+        return self.forward_only + self.forward + 2 * self.backward
+
+    @property
+    def training_seconds(self) -> float:
+        """What the budget pays for: training and the scoring it needs, not evaluation or warm-up."""
+        return self.seconds["train"] + self.seconds["scoring"]
+
+    def trained(self, examples: int) -> None:
+        self.forward += examples
+        self.backward += examples
+        self.steps += 1
+
+    def scored(self, examples: int) -> None:
+        self.forward_only += examples
+
+    def state_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for key, value in state.items():
+            setattr(self, key, dict(value) if isinstance(value, dict) else value)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much a run may spend.
+
+    amount: a share in (0, 1] of the full run for the units `backward` (examples trained, the paper's budget) and
+    `cost` (forward + 2 x backward passes); a number of seconds of training for `seconds`.
+    full: examples of the full run, epochs x N.
+    """
+
+    amount: float
+    unit: str
+    full: int
+
+    def __post_init__(self) -> None:
+        if self.unit not in UNITS:
+            raise InputError(f"unit={self.unit!r} is unknown: known: {', '.join(UNITS)}")
+        if not self.amount > 0 or (self.unit != "seconds" and self.amount > 1):
+            rule = "above 0 seconds" if self.unit == "seconds" else "above 0 and at most 1, a share of the full run"
+            raise InputError(f"budget={self.amount!r} must be {rule}")
+
+    def spent(self, meter: Meter) -> float:
+        """Progress t: the share of the budget that is spent; the run ends at the first step at or past 1.
+
+        Exact: whole numbers are compared with the budget rounded to whole examples.
+        """
+        if self.unit == "backward":
+            return meter.backward / self.examples
+        if self.unit == "cost":
+            return meter.cost / (3 * self.examples)
+        return meter.training_seconds / self.amount
+
+    @property
+    def examples(self) -> int:
+        """Examples that the budget trains if nothing is spent on scoring (units backward and cost)."""
+        return max(1, round(self.amount * self.full))
+
+    def share(self, meter: Meter) -> float:
+        """The share of an epoch's examples that spends the budget evenly over the epochs.
+
+        In seconds it is not known beforehand: 1 until the speed is measured, then what that speed affords.
+        """
+        if self.unit != "seconds":
+            return self.amount
+        if meter.backward == 0 or meter.training_seconds == 0:
+            return 1.0
+        affordable = meter.backward / meter.training_seconds * self.amount
+        return min(1.0, affordable / self.full)

@@ -1,0 +1,109 @@
+"""An image data set in memory, and what every loader is."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from iskit.errors import InputError
+from iskit.registry import Registry
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The whole set as tensors on one device.
+
+    image (N, H, W, C) uint8 and label (N,) int64 of the training set; test_image, test_label of the test set;
+    mean, std: per channel, on the scale 0 to 1; classes: their names; flip: whether a mirrored image is still of
+    its class; pad: zeros the standard crop adds on each side.
+    """
+
+    image: Tensor
+    label: Tensor
+    test_image: Tensor
+    test_label: Tensor
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    classes: tuple[str, ...]
+    flip: bool = True
+    pad: int = 4
+
+    def __post_init__(self) -> None:
+        for name, image, label in (
+            ("training", self.image, self.label),
+            ("test", self.test_image, self.test_label),
+        ):
+            if len(image) == 0 or len(image) != len(label):
+                raise InputError(f"the {name} set has {len(image)} images and {len(label)} labels: give as many, not 0")
+            lowest, highest = int(label.min()), int(label.max())
+            if lowest < 0 or highest >= len(self.classes):
+                wrong = lowest if lowest < 0 else highest
+                raise InputError(
+                    f"the {name} set has the label {wrong}, out of range: labels must be 0 to {len(self.classes) - 1}"
+                )
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    @property
+    def channels(self) -> int:
+        return self.image.shape[-1]
+
+    @property
+    def size(self) -> int:
+        return self.image.shape[1]
+
+    def to(self, device: torch.device | str) -> "Dataset":
+        tensors: dict[str, Any] = {
+            key: value.to(device) for key, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        return replace(self, **tensors)
+
+    def normalise(self, image: Tensor) -> Tensor:
+        """(n, H, W, C) uint8 -> (n, C, H, W) float32, zero mean and unit deviation, in channels-last memory."""
+        mean = torch.tensor(self.mean, device=image.device) * 255
+        scale = 1 / (torch.tensor(self.std, device=image.device) * 255)
+        return ((image - mean) * scale).permute(0, 3, 1, 2)
+
+    def with_validation(self, count: int) -> "Dataset":
+        """Holds out `count` training examples, class-balanced, in place of the test set (RandomState(42))."""
+        if count == 0:
+            return self
+        random = np.random.RandomState(42)
+        label = self.label.cpu().numpy()
+        each, rest = divmod(count, len(self.classes))
+        held: list[np.ndarray] = []
+        for number, name in enumerate(self.classes):
+            members = random.permutation(np.flatnonzero(label == number))
+            wanted = each + (number < rest)
+            if wanted >= len(members):
+                raise InputError(
+                    f"validation={count} takes {wanted} examples of class {name!r}, "
+                    f"which has {len(members)}: give a smaller number"
+                )
+            held.append(members[:wanted])
+        out = torch.from_numpy(np.sort(np.concatenate(held)))
+        keep = torch.ones(len(label), dtype=torch.bool)
+        keep[out] = False
+        return replace(
+            self,
+            image=self.image[keep],
+            label=self.label[keep],
+            test_image=self.image[out],
+            test_label=self.label[out],
+        )
+
+
+class Loader:
+    """One data set: `__init__` checks its options at once and cheaply, `load` reads it, from a cache if it can."""
+
+    def __init__(self, data_dir: Any):
+        self.data_dir = data_dir
+
+    def load(self) -> Dataset:
+        raise NotImplementedError
+
+
+datasets: Registry[Loader] = Registry("dataset")

@@ -1,0 +1,19 @@
+"""The one error people see: a mistake in what they gave, in one line that says what to do."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class InputError(ValueError):
+    """Something the user gave cannot work. The message names the argument, its value and the remedy.
+
+    The command line prints it without a traceback and exits with code 2.
+    """
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """A remedy for an unknown name: the nearest known one if there is any, else all of them."""
+    known = sorted(known)
+    by_lower = {name.lower(): name for name in known}
+    near = get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
+    return f"did you mean {by_lower[near[0]]!r}?" if near else f"known: {', '.join(known)}"

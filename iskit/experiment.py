@@ -1,0 +1,158 @@
+"""One configuration of one run: flat, frozen, checked. All faces (YAML, command line, notebook) come from it."""
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from iskit.budget import UNITS, Budget
+from iskit.errors import InputError, suggest
+
+CHOICES = {
+    "unit": UNITS,
+    "optimizer": ("sgd", "adam"),
+    "device": ("auto", "cpu", "cuda"),
+    "precision": ("auto", "float32", "bf16"),
+    "compile": ("auto", "off"),
+}
+# What leaves the numbers of a run as they are; everything else enters its id.
+BYSTANDERS = ("study", "data_dir", "compile")
+
+
+def _setting(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """A budgeted training run. InputError names the field, its value and the remedy."""
+
+    study: str = _setting("playground", "folder under outputs/ that collects related runs")
+    dataset: str = _setting("digits", "what to train on, e.g. digits, parquet(path='...')")
+    data_dir: str = _setting("data", "where data sets and caches lie; relative to the project")
+    validation: int = _setting(0, "training examples, class-balanced, held out and used in place of the test set")
+    model: str = _setting("cnn", "network, e.g. cnn(width=16), resnet8, resnet18")
+    sampler: str = _setting("unif", "which examples are trained on: sgd scan unif p c ...")
+    augment: str = _setting("standard", "how they look: none, standard, standard|mixup(alpha=0.3), ...")
+    budget: float = _setting(0.3, "share of the full run in (0, 1], or seconds if unit is seconds")
+    unit: str = _setting("backward", "what the budget counts: backward (examples trained), cost, seconds")
+    epochs: int = _setting(60, "epochs of the full run")
+    batch_size: int = _setting(32, "examples a step")
+    optimizer: str = _setting("sgd", "sgd or adam")
+    lr: float = _setting(0.1, "highest learning rate")
+    schedule: str = _setting("linear", "learning rate over the run: linear step cosine constant onecycle")
+    momentum: float = _setting(0.9, "of sgd; adam has its own betas")
+    weight_decay: float = _setting(1e-4, "on all parameters")
+    seed: int = _setting(1, "of everything random: a run is one seed")
+    evals: int = _setting(20, "evaluations spread evenly over the run; the end is always one")
+    device: str = _setting("auto", "auto, cpu or cuda")
+    precision: str = _setting("auto", "float32, bf16, or auto: what is faster on the device")
+    compile: str = _setting("auto", "auto or off: torch.compile and CUDA graphs where they pay")
+    deterministic: bool = _setting(False, "bit-repeatable on a GPU too, at some cost; a CPU always is")
+
+    def __post_init__(self) -> None:
+        for f in dataclasses.fields(self):
+            object.__setattr__(self, f.name, _typed(f.name, getattr(self, f.name), type(f.default)))
+        for name, known in CHOICES.items():
+            if getattr(self, name) not in known:
+                raise InputError(f"{name}={getattr(self, name)!r} is unknown: {suggest(getattr(self, name), known)}")
+        if not re.fullmatch(r"\w[\w.-]*", self.study):
+            raise InputError(f"study={self.study!r} must be a plain folder name")
+        for name, lowest in {"epochs": 1, "batch_size": 1, "evals": 1, "validation": 0, "seed": 0}.items():
+            if getattr(self, name) < lowest:
+                raise InputError(f"{name}={getattr(self, name)!r} must be at least {lowest}")
+        if self.seed >= 2**32:
+            raise InputError(f"seed={self.seed} must be below 2**32")
+        for name in ("momentum", "weight_decay"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name}={getattr(self, name)!r} must not be negative")
+        if self.momentum >= 1:
+            raise InputError(f"momentum={self.momentum!r} must be below 1")
+        if self.lr <= 0:
+            raise InputError(f"lr={self.lr!r} must be above 0")
+        Budget(self.budget, self.unit, full=1)
+
+    @classmethod
+    def parse(cls, settings: Mapping[str, Any]) -> "Experiment":
+        """From names and values as YAML, papermill or a command line give them. InputError for an unknown name."""
+        check_names(settings)
+        return cls(**settings)
+
+    @classmethod
+    def help(cls) -> dict[str, str]:
+        return {f.name: f.metadata["help"] for f in dataclasses.fields(cls)}
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    def run_id(self, canonical: Mapping[str, str]) -> str:
+        """A readable name that ends in a hash of what determines the result.
+
+        canonical: the specs (sampler, ...) in their canonical spelling, so that synonyms share a run.
+        """
+        settings = {**self.to_dict(), **canonical}
+        decisive = {key: value for key, value in settings.items() if key not in BYSTANDERS}
+        digest = hashlib.blake2b(json.dumps(decisive, sort_keys=True).encode(), digest_size=5).hexdigest()
+        words = [settings["sampler"], f"{self.budget:g}", settings["augment"], f"s{self.seed}"]
+        return "-".join([*(re.sub(r"[^\w.=]+", "_", word).strip("_") for word in words), digest])
+
+
+def check_names(settings: Iterable[str], also: Iterable[str] = ()) -> None:
+    """InputError for a name that is no field of Experiment and not among `also`."""
+    known = [f.name for f in dataclasses.fields(Experiment)] + list(also)
+    for key in settings:
+        if key not in known:
+            raise InputError(f"unknown setting {key!r}: {suggest(str(key), known)}")
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The settings in a YAML file; InputError if it cannot be read or holds no mapping."""
+    import yaml
+
+    try:
+        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path} cannot be opened: {error.strerror}; give the path of a params/*.yaml file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        raise InputError(f"{path} is not readable YAML{where}: write one `key: value` a line") from None
+    if not isinstance(settings, dict):
+        raise InputError(f"{path} holds {type(settings).__name__}, not settings: write one `key: value` a line")
+    return settings
+
+
+def parameters_cell() -> str:
+    """The source of run.ipynb's cell tagged `parameters`: papermill reads types and comments as help."""
+    return "\n".join(
+        f"{f.name}: {type(f.default).__name__} = {f.default!r}  # {f.metadata['help']}"
+        for f in dataclasses.fields(Experiment)
+    )
+
+
+def _typed(name: str, value: Any, kind: type) -> Any:
+    """The value as its field's type; numbers may come as text (YAML 1.1 reads 1e-3 as a string)."""
+    try:
+        if kind is bool:
+            return {"true": True, "false": False}[str(value).lower()]
+        if kind is str:
+            if not isinstance(value, str):
+                raise ValueError
+            return value
+        if isinstance(value, bool) or value is None:
+            raise ValueError
+        number = float(value)
+        if number != number or number in (float("inf"), float("-inf")):
+            raise ValueError
+        if kind is int:
+            if number != int(number):
+                raise ValueError
+            return int(number)
+        return number
+    except (ValueError, TypeError, KeyError):
+        wanted = {bool: "true or false", str: "text", int: "a whole number", float: "a number"}[kind]
+        raise InputError(f"{name}={value!r} must be {wanted}") from None

@@ -1,0 +1,45 @@
+"""Files that are whole or absent: written under a temporary name, then renamed. And where the project lies."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def root() -> Path:
+    """The project's folder: $ISKIT_ROOT, else the nearest folder upward that holds params/ and notebooks/, else here.
+
+    Notebooks run in their own folder or in the shell's, so no path may depend on the working directory.
+    """
+    if "ISKIT_ROOT" in os.environ:
+        return Path(os.environ["ISKIT_ROOT"]).resolve()
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "params").is_dir() and (folder / "notebooks").is_dir():
+            return folder
+    return here
+
+
+def write(path: Path, save: Callable[[Path], Any]) -> None:
+    """Calls `save` on a temporary name beside `path`, flushes it to the disk and renames it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))

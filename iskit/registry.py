@@ -1,0 +1,173 @@
+"""Named parts with options, written as spec strings: `p`, `p(smooth=False)`, `standard|mixup(alpha=0.3)`.
+
+The one convention: of a registered class or function, the keyword-only parameters are the options that a
+spec string may set; the positional ones are what the program supplies.
+"""
+
+import ast
+import inspect
+import re
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+from iskit.errors import InputError, suggest
+
+T = TypeVar("T")
+
+CARD_FIELDS = ("cite", "changes", "passes", "rule", "differs", "neutral")
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a method's file says of itself in its docstring.
+
+    summary: what it does, in one line; cite: the source; changes: what it changes and when;
+    passes: what it costs beyond training; rule: the formula; differs: from the source, and why;
+    neutral: the setting at which it is plain SGD (a sampler) or leaves images alone (an augmentation).
+    """
+
+    name: str
+    summary: str
+    cite: str
+    changes: str
+    passes: str
+    rule: str
+    differs: str
+    neutral: str
+
+    @classmethod
+    def read(cls, name: str, docstring: str) -> "Card":
+        """Reads `field: text` lines; a field's text goes on over indented lines. ValueError if one is missing."""
+        head, _, body = inspect.cleandoc(docstring).partition("\n")
+        fields = {
+            key: re.sub(r"\s+", " ", text).strip()
+            for key, text in re.findall(r"^(\w+):((?:.*)(?:\n[ ]+.*)*)", body, flags=re.MULTILINE)
+        }
+        missing = [key for key in CARD_FIELDS if not fields.get(key)]
+        if missing:
+            raise ValueError(f"the card of {name!r} lacks {', '.join(missing)}")
+        return cls(name, head.strip(), **{key: fields[key] for key in CARD_FIELDS})
+
+
+class Registry(Generic[T]):
+    """The known parts of one kind (`sampler`, `model`, ...), found by name or alias, without regard to case."""
+
+    def __init__(self, kind: str):
+        self.kind = kind
+        self._parts: dict[str, Callable[..., T]] = {}
+        self._aliases: dict[str, str] = {}
+
+    def register(self, name: str, *aliases: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
+        """Decorator: makes a class or function known. ValueError if one of its names is taken."""
+
+        def add(part: Callable[..., T]) -> Callable[..., T]:
+            for word in (name, *aliases):
+                if word.lower() in self._aliases:
+                    raise ValueError(f"{self.kind} {word!r} is registered already")
+                self._aliases[word.lower()] = name
+            self._parts[name] = part
+            return part
+
+        return add
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parts)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower() in self._aliases
+
+    def __getitem__(self, name: str) -> Callable[..., T]:
+        return self._parts[self._find(name)]
+
+    def aliases(self, name: str) -> list[str]:
+        return [alias for alias, of in self._aliases.items() if of == name and alias != name]
+
+    def card(self, name: str) -> Card:
+        """The card at the head of the part's file, or of the class where a file holds an alias."""
+        name = self._find(name)
+        part = self._parts[name]
+        own = part.__doc__ or ""
+        module = sys.modules[part.__module__].__doc__ or ""
+        return Card.read(name, own if re.search(r"^\s*cite:", own, flags=re.MULTILINE) else module)
+
+    def options(self, name: str) -> dict[str, inspect.Parameter]:
+        """The options a spec string of this part may set, with their defaults."""
+        parameters = inspect.signature(self[name]).parameters
+        return {key: p for key, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
+
+    def parse(self, spec: str) -> tuple[str, dict[str, Any]]:
+        """`"p-SGD(smooth=False)"` -> `("p", {"smooth": False})`; InputError if it cannot be meant."""
+        match = re.fullmatch(r"\s*([\w.-]+)\s*(?:\((.*)\))?\s*", spec, flags=re.DOTALL)
+        if not match:
+            raise InputError(f"{self.kind}={spec!r} cannot be read: write name or name(option=value, ...)")
+        name = self._find(match[1])
+        options = self._literals(spec, match[2] or "")
+        known = self.options(name)
+        part = self._parts[name]
+        hints = typing.get_type_hints(part.__init__ if inspect.isclass(part) else part)
+        for key, value in options.items():
+            if key not in known:
+                remedy = suggest(key, known) if known else f"{name} has no options"
+                raise InputError(f"{self.kind}={spec!r} has the unknown option {key!r}: {remedy}")
+            options[key] = self._typed(spec, key, value, hints.get(key, Any))
+        return name, options
+
+    def canonical(self, spec: str) -> str:
+        """One spelling for all specs that mean the same: real name, sorted options, defaults left out."""
+        name, options = self.parse(spec)
+        known = self.options(name)
+        text = ", ".join(f"{k}={v!r}" for k, v in sorted(options.items()) if v != known[k].default)
+        return f"{name}({text})" if text else name
+
+    def partial(self, spec: str) -> Callable[..., T]:
+        """The part with its options set, waiting for what the program supplies."""
+        name, options = self.parse(spec)
+        return partial(self._parts[name], **options)
+
+    def create(self, spec: str, *supplied: Any) -> T:
+        """`create("cnn(width=8)", classes, channels)` -> `cnn(classes, channels, width=8)`."""
+        return self.partial(spec)(*supplied)
+
+    def _find(self, name: str) -> str:
+        try:
+            return self._aliases[name.lower()]
+        except KeyError:
+            raise InputError(f"{self.kind}={name!r} is unknown: {suggest(name, self._parts)}") from None
+
+    def _literals(self, spec: str, arguments: str) -> dict[str, Any]:
+        words = {"true": True, "false": False, "none": None}  # as YAML spells them
+        try:
+            call = ast.parse(f"f({arguments})", mode="eval").body
+            if not isinstance(call, ast.Call) or call.args or any(k.arg is None for k in call.keywords):
+                raise ValueError
+            return {
+                str(k.arg): words[k.value.id.lower()] if isinstance(k.value, ast.Name) else ast.literal_eval(k.value)
+                for k in call.keywords
+            }
+        except (ValueError, SyntaxError, KeyError):
+            raise InputError(
+                f"{self.kind}={spec!r} cannot be read: options are written name=value, words in quotes"
+            ) from None
+
+    def _typed(self, spec: str, key: str, value: Any, hint: Any) -> Any:
+        allowed = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+        for kind in allowed:
+            if typing.get_origin(kind) is typing.Literal:
+                if value in typing.get_args(kind):
+                    return value
+                remedy = suggest(str(value), map(str, typing.get_args(kind)))
+                raise InputError(f"{self.kind}={spec!r}: {key}={value!r} is unknown: {remedy}")
+            if kind is Any or (kind is type(None) and value is None):
+                return value
+            if kind is float and isinstance(value, int) and not isinstance(value, bool):
+                return float(value)
+            base = typing.get_origin(kind) or kind
+            if isinstance(value, base) and not (isinstance(value, bool) and base is not bool):
+                return value
+        wanted = " or ".join(getattr(kind, "__name__", str(kind)) for kind in allowed)
+        raise InputError(f"{self.kind}={spec!r}: {key}={value!r} must be {wanted}")

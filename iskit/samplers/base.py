@@ -1,0 +1,124 @@
+"""What every sampler is: plain SGD, plus the few hooks a method overrides.
+
+Importance sampling is nothing but weights, and there are three places to put them: over the training set once
+an epoch (`plan`), over candidates once a step (`select`), over the batch once a backward pass (`reduce`).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from iskit.budget import Budget
+from iskit.registry import Registry
+
+
+@dataclass
+class Batch:
+    """Examples as augmented and mixed, row by row.
+
+    index (b,) int64: which training examples; epoch (b,) int64: in which walk; label (b,) int64: their own true
+    classes; image (b, C, H, W): normalised; target (b, K): soft rows, mixed as the image is; weight (b,): how
+    much each row counts in the loss.
+    """
+
+    index: Tensor
+    epoch: Tensor
+    label: Tensor
+    image: Tensor
+    target: Tensor
+    weight: Tensor
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def take(self, rows: Tensor | slice) -> "Batch":
+        return Batch(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+    @staticmethod
+    def cat(parts: list["Batch"]) -> "Batch":
+        if len(parts) == 1:
+            return parts[0]
+        return Batch(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Batch)))
+
+
+@dataclass
+class Outcome:
+    """What a training step showed of its rows: logits (b, K) and per-example loss (b,), without gradient.
+
+    Under mixing a row reports under its own index and label, though other images shine through.
+    """
+
+    batch: Batch
+    logits: Tensor
+    loss: Tensor
+
+    @cached_property
+    def prob(self) -> Tensor:
+        """(b,) float32: predicted probability of the row's own true class."""
+        return self.logits.float().softmax(1).gather(1, self.batch.label[:, None]).squeeze(1)
+
+
+Score = Callable[[Batch], Tensor]
+
+
+class Sampler:
+    """Plain SGD: every example once an epoch, every batch as it comes, the mean of the losses.
+
+    A method overrides only what it changes. Attributes that are tensors are its state and go into checkpoints;
+    they are made in `bind` and changed in place.
+    """
+
+    n: int
+    label: Tensor
+    budget: Budget
+
+    def check(self, *, budget: float, unit: str, epochs: int, batch_size: int) -> None:
+        """Raises InputError for settings that cannot work; called before any data is loaded."""
+
+    def bind(self, *, label: Tensor, budget: Budget, epochs: int, batch_size: int, seed: int) -> None:
+        """Meets the training set: label (N,) int64 on the device that the state should live on."""
+        self.n = len(label)
+        self.device = label.device
+        self.budget = budget
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.seed = seed
+
+    def plan(self, t: float, epoch: int, size: int) -> Tensor | None:
+        """Once an epoch, at progress t: weights (N,) of the examples, 0 leaves one out; None takes all as they are.
+
+        size: how many examples this epoch may train if the budget is to last for all epochs.
+        """
+        return None
+
+    def candidates(self) -> int:
+        """How many augmented candidates the next `select` wants to see."""
+        return self.batch_size
+
+    def select(self, pool: Batch, score: Score) -> tuple[Tensor, Tensor] | None:
+        """Once a step: the rows of the pool to train and their weights; None takes the pool as it is.
+
+        score: gives the model's logits (m, K) for (a part of) the pool, in eval mode, and charges for it.
+        """
+        return None
+
+    def reduce(self, loss: Tensor, weight: Tensor) -> Tensor:
+        """Once a backward pass: (b,) losses and weights -> the scalar to minimise."""
+        return (loss * weight).mean()
+
+    def update(self, outcome: Outcome) -> None:
+        """After a step: what was learnt about the rows just trained."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {key: value for key, value in vars(self).items() if isinstance(value, Tensor)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for key, value in state.items():
+            getattr(self, key).copy_(value)
+
+
+samplers: Registry[Sampler] = Registry("sampler")

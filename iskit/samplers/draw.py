@@ -1,0 +1,16 @@
+"""Draws that several samplers share."""
+
+import torch
+from torch import Tensor
+
+
+def successive(score: Tensor, size: int, uniform: Tensor) -> Tensor:
+    """Draws `size` examples without replacement, one after the other with probability proportional to the score.
+
+    score (N,) positive, need not sum to 1; uniform (N,) in (0, 1). Returns a (N,) bool mask.
+    Keys score / E with E ~ Exp(1), the largest win (Efraimidis & Spirakis 2006): the law of NumPy's
+    choice(replace=False, p=score), without its loop, synchronisation or 2^24 limit of torch.multinomial.
+    """
+    mask = torch.zeros_like(score, dtype=torch.bool)
+    mask[torch.topk(score / -uniform.log(), size, sorted=False).indices] = True
+    return mask

@@ -1,0 +1,25 @@
+"""Each epoch trains a fresh uniform subset.
+
+cite: Arazo et al. 2021, "How Important is Importance Sampling for Deep Budgeted Training?" (unif-SGD)
+changes: which examples, once an epoch
+passes: none extra
+rule: each epoch, N x B examples without replacement, all equally likely
+differs: an epoch's last partial batch is carried into the next epoch, not dropped
+neutral: budget=1
+"""
+
+import torch
+from torch import Tensor
+
+from iskit.randomness import Stream, uniform_all
+from iskit.samplers.base import Sampler, samplers
+from iskit.samplers.draw import successive
+
+
+@samplers.register("unif", "unif-SGD")
+class Unif(Sampler):
+    def plan(self, t: float, epoch: int, size: int) -> Tensor | None:
+        if size >= self.n:
+            return None
+        draws = uniform_all(self.seed, Stream.CHOICE, epoch, self.n, self.device)
+        return successive(torch.ones_like(draws), size, draws).float()

@@ -1,0 +1,44 @@
+"""Learning-rate schedules: functions of progress t in [0, 1), so that every budget sees the whole schedule."""
+
+from math import cos, pi
+
+from iskit.errors import InputError
+from iskit.registry import Registry
+
+schedules: Registry[float] = Registry("schedule")
+
+
+@schedules.register("linear", "LLR")
+def linear(t: float, *, final: float = 1e-5) -> float:
+    """From 1 down to `final` in a straight line (the paper's LLR: from lr to 1e-6 at lr .1)."""
+    return 1 - t * (1 - final)
+
+
+@schedules.register("step", "SLR")
+def step(t: float, *, at: tuple = (1 / 3, 2 / 3), factor: float = 0.1) -> float:
+    """Times `factor` at each of the points `at` (the paper's SLR: a tenth at 1/3 and 2/3 of the run)."""
+    if not all(isinstance(point, int | float) and 0 < point < 1 for point in at):
+        raise InputError(f"schedule=step: at={at!r} must hold shares of the run between 0 and 1")
+    return factor ** sum(t >= point for point in at)
+
+
+@schedules.register("cosine")
+def cosine(t: float) -> float:
+    """Half a cosine wave from 1 down to 0 (Loshchilov & Hutter 2017, eq. 5, without restarts)."""
+    return (1 + cos(pi * t)) / 2
+
+
+@schedules.register("constant")
+def constant(t: float) -> float:
+    """1 throughout."""
+    return 1.0
+
+
+@schedules.register("onecycle")
+def onecycle(t: float, *, rise: float = 0.3, start: float = 0.04, final: float = 4e-6) -> float:
+    """Up from `start` to 1 over the share `rise` of the run, down to `final`, in cosine arcs (Smith & Topin 2018)."""
+    if not 0 < rise < 1:
+        raise InputError(f"schedule=onecycle: rise={rise!r} must lie between 0 and 1")
+    if t < rise:
+        return start + (1 - start) * (1 - cos(pi * t / rise)) / 2
+    return final + (1 - final) * (1 + cos(pi * (t - rise) / (1 - rise))) / 2

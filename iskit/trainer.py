@@ -1,0 +1,241 @@
+"""The loop. It knows no sampler and no augmentation by name."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from iskit.augment import Pipeline
+from iskit.budget import Budget, Meter
+from iskit.data import Dataset
+from iskit.errors import InputError
+from iskit.feed import Feed
+from iskit.history import History
+from iskit.samplers import Batch, Outcome, Sampler
+
+EVAL_BATCH = 2000
+
+
+class Diverged(RuntimeError):
+    """The loss is no longer a number: names the step, t and the learning rate, and what to try."""
+
+
+class Stopwatch:
+    """Adds the time since the last switch to the phase that was on. On a GPU by events, read only in `settle`."""
+
+    def __init__(self, seconds: dict[str, float], device: torch.device, clock: Callable[[], float]):
+        self.seconds, self.clock = seconds, clock
+        self.events = device.type == "cuda"
+        self.phase: str | None = None
+        self.since: Any = None
+        self.laps: list[tuple[str, Any, Any]] = []
+
+    def switch(self, phase: str | None) -> None:
+        now: Any
+        if self.events:
+            now = torch.cuda.Event(enable_timing=True)
+            now.record()
+        else:
+            now = self.clock()
+        if self.phase is not None:
+            if self.events:
+                self.laps.append((self.phase, self.since, now))
+            else:
+                self.seconds[self.phase] += now - self.since
+        self.phase, self.since = phase, now
+
+    def settle(self) -> None:
+        """Brings `seconds` up to the last switch; waits for the GPU."""
+        if self.laps:
+            self.laps[-1][2].synchronize()
+            for phase, start, stop in self.laps:
+                self.seconds[phase] += start.elapsed_time(stop) / 1000
+            self.laps.clear()
+
+
+class Trainer:
+    """One budgeted run in memory. Iterate over it to train: it gives the progress t in (0, 1] after every step.
+
+        trainer = Trainer(model, data, sampler, augment, budget=0.3, epochs=60, ...)
+        for t in trainer:
+            ...                      # show t; leave the loop to stop
+        trainer.history.frame()
+
+    data, model: on the device to train on. augment: unbound. sampler: unbound. schedule: factor of lr as a function
+    of t. clock: seconds on the host, for tests of budgets in seconds.
+    Raises InputError for a budget that is too small for one batch, Diverged when the loss stops being a number.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: Dataset,
+        sampler: Sampler,
+        augment: Pipeline,
+        *,
+        budget: float,
+        unit: str = "backward",
+        epochs: int,
+        batch_size: int,
+        optimizer: str = "sgd",
+        lr: float,
+        schedule: Callable[[float], float],
+        momentum: float = 0.9,
+        weight_decay: float = 1e-4,
+        seed: int = 1,
+        evals: int = 20,
+        precision: str = "float32",
+        clock: Callable[[], float] = time.perf_counter,
+    ):
+        sampler.check(budget=budget, unit=unit, epochs=epochs, batch_size=batch_size)
+        self.budget = Budget(budget, unit, full=epochs * len(data))
+        if unit != "seconds" and self.budget.examples < batch_size:
+            raise InputError(
+                f"budget={budget:g} of {epochs} epochs x {len(data)} examples is {self.budget.examples} examples, "
+                f"less than one batch: raise budget or epochs, or set batch_size below {batch_size}"
+            )
+        if batch_size > len(data):
+            raise InputError(
+                f"batch_size={batch_size} is more than the {len(data)} training examples: set it to at most {len(data)}"
+            )
+        device = data.label.device
+        self.model, self.data, self.sampler = model, data, sampler
+        self.lr, self.schedule, self.evals = lr, schedule, evals
+        self.device_type, self.bf16 = device.type, precision == "bf16"
+        self.meter = Meter()
+        self.history = History(len(data), device)
+        self.watch = Stopwatch(self.meter.seconds, device, clock)
+        sampler.bind(label=data.label, budget=self.budget, epochs=epochs, batch_size=batch_size, seed=seed)
+        augment.bind(seed=seed, pad=data.pad, flip=data.flip)
+        self.feed = Feed(data, sampler, augment, self.budget, self.meter, batch_size, seed)
+        parameters = model.parameters()
+        self.optimizer: torch.optim.Optimizer
+        if optimizer == "adam":
+            self.optimizer = torch.optim.Adam(parameters, lr, weight_decay=weight_decay, fused=True)
+        else:
+            self.optimizer = torch.optim.SGD(parameters, lr, momentum, weight_decay=weight_decay, fused=True)
+        self.evaluated = 0  # evaluations done
+        self.sums = torch.zeros(3, device=device, dtype=torch.float64)  # training loss, hits, rows since the last one
+
+    def __iter__(self) -> Iterator[float]:
+        while (t := self.budget.spent(self.meter)) < 1:
+            self.watch.switch("train")
+            self._step(t)
+            self.watch.switch(None)
+            if self.budget.unit == "seconds":
+                self.watch.settle()
+            t = self.budget.spent(self.meter)
+            if t >= (self.evaluated + 1) / self.evals or t >= 1:
+                self._evaluate(t)
+            yield min(t, 1.0)
+
+    def _step(self, t: float) -> None:
+        batch = self.feed.batch(t, self.score)
+        self.model.train()
+        with self._autocast():
+            logits = self.model(batch.image)
+        loss = F.cross_entropy(logits.float(), batch.target, reduction="none")
+        self.sampler.reduce(loss, batch.weight).backward()
+        rate = self.lr * self.schedule(t)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        outcome = Outcome(batch, logits.detach(), loss.detach())
+        self.sampler.update(outcome)
+        self.meter.trained(len(batch))
+        self.history.see(batch.index)
+        self._observe(outcome, t, rate)
+
+    def _observe(self, outcome: Outcome, t: float, rate: float) -> None:
+        total = outcome.loss.sum()
+        if self.device_type == "cpu" and not torch.isfinite(total):
+            self._diverged(t, rate)
+        # A mixed row counts as right if it is given its heaviest class.
+        hits = (outcome.logits.argmax(1) == outcome.batch.target.argmax(1)).sum()
+        self.sums += torch.stack([total, hits, torch.full_like(hits, len(outcome.batch))])
+
+    def _diverged(self, t: float, rate: float) -> None:
+        raise Diverged(
+            f"the loss is not a finite number at step {self.meter.steps} (t={t:.3f}, lr={rate:.3g}): "
+            f"try lr={self.lr / 10:g}, or precision='float32'"
+        )
+
+    def score(self, batch: Batch) -> Tensor:
+        """Logits (m, K) of candidates: eval mode, no gradient, charged to the meter and its own time."""
+        self.watch.switch("scoring")
+        self.model.eval()
+        with torch.no_grad(), self._autocast():
+            logits = self.model(batch.image).float()
+        self.model.train()
+        self.meter.scored(len(batch))
+        self.watch.switch("train")
+        return logits
+
+    def _evaluate(self, t: float) -> None:
+        self.evaluated = int(t * self.evals)
+        self.watch.switch("eval")
+        accuracy, loss = evaluate(self.model, self.data, bf16=self.bf16)
+        self.watch.switch(None)
+        self.watch.settle()
+        train_loss, hits, rows = self.sums.tolist()
+        rate = self.optimizer.param_groups[0]["lr"]
+        if train_loss != train_loss or abs(train_loss) == float("inf"):
+            self._diverged(t, rate)
+        self.sums.zero_()
+        self.history.record(
+            t=t,
+            epoch=self.feed.epoch,
+            lr=rate,
+            meter=self.meter,
+            accuracy=accuracy,
+            loss=loss,
+            train_accuracy=100 * hits / max(rows, 1),
+            train_loss=train_loss / max(rows, 1),
+        )
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device_type, torch.bfloat16, enabled=self.bf16, cache_enabled=False)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the rest of the run depends on; take it between steps."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "sampler": self.sampler.state_dict(),
+            "feed": self.feed.state_dict(),
+            "meter": self.meter.state_dict(),
+            "history": self.history.state_dict(),
+            "evaluated": self.evaluated,
+            "sums": self.sums,
+            "random": torch.get_rng_state(),  # of the model's own draws, such as dropout
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name in ("model", "optimizer", "sampler", "feed", "history"):
+            getattr(self, name).load_state_dict(state[name])
+        seconds = self.meter.seconds
+        self.meter.load_state_dict(state["meter"])
+        seconds.update(state["meter"]["seconds"])
+        self.meter.seconds = seconds  # the stopwatch writes into this very dict
+        self.evaluated = state["evaluated"]
+        self.sums.copy_(state["sums"])
+        torch.set_rng_state(state["random"].cpu())
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, data: Dataset, *, bf16: bool = False) -> tuple[float, float]:
+    """Accuracy in percent and mean cross-entropy on the test set; leaves the model in train mode."""
+    model.eval()
+    loss = hits = torch.zeros((), device=data.label.device, dtype=torch.float64)
+    for image, label in zip(data.test_image.split(EVAL_BATCH), data.test_label.split(EVAL_BATCH), strict=True):
+        with torch.autocast(data.label.device.type, torch.bfloat16, enabled=bf16, cache_enabled=False):
+            logits = model(data.normalise(image)).float()
+        loss = loss + F.cross_entropy(logits, label, reduction="sum")
+        hits = hits + (logits.argmax(1) == label).sum()
+    model.train()
+    n = len(data.test_label)
+    return 100 * hits.item() / n, loss.item() / n
