@@ -30,7 +30,17 @@ def results(study: str | None = None, outputs: Path | None = None) -> pd.DataFra
     return _with_speedup(frame) if len(frame) else frame
 
 
-SAME_TASK = ["dataset", "model", "augment", "epochs", "batch_size", "optimizer", "device_name", "precision_used", "threads"]
+SAME_TASK = [
+    "dataset",
+    "model",
+    "augment",
+    "epochs",
+    "batch_size",
+    "optimizer",
+    "device_name",
+    "precision_used",
+    "threads",
+]
 
 
 def _with_speedup(frame: pd.DataFrame) -> pd.DataFrame:

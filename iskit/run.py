@@ -106,7 +106,7 @@ class Run:
         with torch.random.fork_rng():
             torch.manual_seed(e.seed)
             model = p.model(len(data.classes), data.channels, data.size).to(p.device)
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model = model.to(memory_format=torch.channels_last)
         threads = torch.get_num_threads()
         torch.set_num_threads(good_threads(model, data))
         precision = e.precision if e.precision != "auto" else "bf16" if p.device.type == "cuda" else "float32"

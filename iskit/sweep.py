@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 
+from iskit import files
 from iskit.errors import InputError
 from iskit.experiment import Experiment, check_names
 from iskit.run import Run, good_threads, load, parts
-from iskit import files
 
 
 def grid(settings: Mapping[str, Any]) -> list[Experiment]:
@@ -38,8 +38,8 @@ def grid(settings: Mapping[str, Any]) -> list[Experiment]:
         if not values:
             raise InputError(f"{key}=[] names nothing to run: give at least one value")
     experiments: dict[Experiment, None] = {}  # ordered, each once
-    for values in itertools.product(*axes.values()):
-        chosen = dict(zip(axes, values, strict=True))
+    for combination in itertools.product(*axes.values()):
+        chosen = dict(zip(axes, combination, strict=True))
         if str(chosen.get("sampler", "")).lower() == "sgd":
             chosen["budget"] = 1.0
         experiment = Experiment.parse(chosen)
