@@ -12,8 +12,10 @@ _HOME = {
     "counts": "iskit.results",
     "grid": "iskit.sweep",
     "history": "iskit.results",
+    "methods": "iskit.methods",
     "over_seeds": "iskit.results",
     "results": "iskit.results",
+    "show": "iskit.methods",
 }
 __all__ = sorted(_HOME)
 

@@ -10,11 +10,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from iskit.errors import InputError
+from iskit.errors import InputError, suggest
 from iskit.experiment import Experiment, check_names, read_yaml
 
 app = typer.Typer(
-    help="Budgeted training: choose which images to train on, or vary how they look?", no_args_is_help=True
+    help="Budgeted training: choose which images to train on, or vary how they look?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
 )
 # As wide as the terminal; a pipe or a log gets room for whole rows.
 console = Console(width=None if sys.stdout.isatty() else 120)
@@ -99,31 +101,24 @@ def sweep(
 @app.command()
 def methods(name: Annotated[str | None, typer.Argument(help="a sampler or augmentation")] = None) -> None:
     """List every sampler and augmentation, or show one method's card."""
-    from iskit.augment import augments
-    from iskit.samplers import samplers
+    from iskit.methods import methods as known
+    from iskit.registry import CARD_FIELDS
 
-    registries = (samplers, augments)
+    frame = known()
     if name is None:
         table = Table("kind", "name", "what it does", "source")
-        for registry in registries:
-            for known in registry:
-                card = registry.card(known)
-                table.add_row(registry.kind, known, card.summary, card.cite)
+        for row in frame.to_dict("records"):
+            table.add_row(row["kind"], row["name"], row["summary"], row["cite"])
         console.print(table)
         return
-    found = [registry for registry in registries if name in registry]
-    if not found:
-        from iskit.errors import suggest
-
-        raise InputError(f"method {name!r} is unknown: {suggest(name, [*samplers, *augments])}")
-    for registry in found:
-        card = registry.card(name)
-        console.print(f"[bold]{card.name}[/bold] ({registry.kind}): {card.summary}")
+    chosen = frame[(frame["name"].str.lower() == name.lower()) | (frame["title"].str.lower() == name.lower())]
+    if chosen.empty:
+        raise InputError(f"method {name!r} is unknown: {suggest(name, frame['name'])}")
+    for row in chosen.to_dict("records"):
+        console.print(f"[bold]{row['name']}[/bold] ({row['kind']}): {row['summary']}")
         table = Table(show_header=False, box=None)
-        for field in ("cite", "changes", "passes", "rule", "differs", "neutral"):
-            table.add_row(field, getattr(card, field))
-        options = registry.options(card.name)
-        table.add_row("options", ", ".join(f"{key}={p.default!r}" for key, p in options.items()) or "none")
+        for field in (*CARD_FIELDS, "options"):
+            table.add_row(field, row[field] or "none")
         console.print(table)
 
 

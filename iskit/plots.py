@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import torch
+from pandas.io.formats.style import Styler
 from plotly.subplots import make_subplots
 
 from iskit import files
 from iskit.data import Dataset
 from iskit.experiment import Experiment
-from iskit.results import counts, over_seeds
+from iskit.results import counts, history, over_seeds
 from iskit.run import load
 from iskit.samplers import samplers
 
@@ -42,69 +43,81 @@ def entropy_by_budget(frame: pd.DataFrame) -> go.Figure:
     )
 
 
-def curves(histories: Mapping[str, pd.DataFrame], title: str = "Over the run") -> go.Figure:
-    """Accuracy and loss over progress: one colour a history; test solid, training dotted."""
+def curves(frame: pd.DataFrame) -> go.Figure:
+    """Accuracy and loss of each run over its progress: test solid, training dotted."""
     figure = make_subplots(1, 2, subplot_titles=["accuracy (%)", "loss"], horizontal_spacing=0.08)
-    for number, (name, history) in enumerate(histories.items()):
-        color = PALETTE[number % len(PALETTE)]
+    for number, run in enumerate(frame.to_dict("records")):
+        past = history(run["path"])
         for column, quantity in enumerate(("accuracy", "loss"), start=1):
-            for prefix, dash, opacity in (("", "solid", 1.0), ("train_", "dot", 0.8)):
+            for prefix, dash in (("", "solid"), ("train_", "dot")):
+                name = f"{_name(run, frame)} {'training' if prefix else 'test'}".strip()
                 figure.add_scatter(
-                    x=history["t"],
-                    y=history[prefix + quantity],
-                    name=f"{name} {'training' if prefix else 'test'}".strip(),
-                    legendgroup=name + prefix,
+                    x=past["t"],
+                    y=past[prefix + quantity],
+                    name=name,
+                    legendgroup=name,
                     showlegend=column == 1,
                     mode="lines+markers",
                     marker_size=4,
-                    opacity=opacity,
-                    line={"color": color, "dash": dash},
+                    line={"color": PALETTE[number % len(PALETTE)], "dash": dash},
                     row=1,
                     col=column,
                 )
     figure.update_xaxes(title_text="budget spent", tickformat=".0%", range=[0, 1.02])
-    return _styled(figure, title, ROW_HEIGHT)
+    return _styled(figure, "Over the run", ROW_HEIGHT)
 
 
-def costs(result: Mapping[str, Any]) -> go.Figure:
-    """Where the seconds and the passes of one run went."""
-    figure = make_subplots(1, 2, subplot_titles=["seconds", "passes of examples"], horizontal_spacing=0.18)
-    passes = {name.replace("_", " "): count for name, count in result["passes"].items()}
-    for column, bars in enumerate((result["seconds"], passes), start=1):
-        figure.add_bar(
-            y=list(bars),
-            x=list(bars.values()),
-            orientation="h",
-            marker_color=PALETTE[column - 1],
-            text=[f"{value:,.2f}" if column == 1 else f"{value:,.0f}" for value in bars.values()],
-            textposition="outside",
-            cliponaxis=False,
-            showlegend=False,
-            row=1,
-            col=column,
-        )
-        figure.update_xaxes(range=[0, 1.25 * max(bars.values(), default=1) or 1], row=1, col=column)
+def costs(frame: pd.DataFrame) -> go.Figure:
+    """Where the seconds and the passes of each run went."""
+    figure = make_subplots(1, 2, subplot_titles=["seconds", "passes of examples"], horizontal_spacing=0.16)
+    for number, run in enumerate(frame.to_dict("records")):
+        for column, prefix in enumerate(("seconds_", "passes_"), start=1):
+            bars = {key.removeprefix(prefix): value for key, value in run.items() if key.startswith(prefix)}
+            figure.add_bar(
+                y=[name.replace("_", " ") for name in bars],
+                x=list(bars.values()),
+                name=_name(run, frame),
+                legendgroup=number,
+                showlegend=column == 1 and len(frame) > 1,
+                orientation="h",
+                marker_color=PALETTE[number % len(PALETTE)],
+                text=[f"{value:,.2f}" if column == 1 else f"{value:,.0f}" for value in bars.values()],
+                textposition="outside",
+                cliponaxis=False,
+                row=1,
+                col=column,
+            )
+            highest = frame.filter(regex=f"^{prefix}").max(axis=None)
+            figure.update_xaxes(range=[0, 1.25 * float(highest) or 1], row=1, col=column)
     figure.update_yaxes(autorange="reversed")
     return _styled(figure, "What it cost", 300)
 
 
-def sample_counts(trained: Mapping[str, np.ndarray]) -> go.Figure:
-    """How often the examples were trained, the most trained first; a flat line is plain SGD."""
+def sample_counts(frame: pd.DataFrame) -> go.Figure:
+    """How often each run trained its examples, the most trained first; a flat line is plain SGD."""
     figure = go.Figure()
-    for number, (name, count) in enumerate(trained.items()):
-        ranked = np.sort(count)[::-1]
+    for number, run in enumerate(frame.to_dict("records")):
+        ranked = np.sort(counts(run["path"]))[::-1]
         if len(ranked) > 2000:  # enough for a screen
             ranked = ranked[np.linspace(0, len(ranked) - 1, 2000).astype(int)]
         figure.add_scatter(
             x=np.linspace(0, 1, len(ranked)),
             y=ranked,
-            name=name,
+            name=_name(run, frame),
             mode="lines",
             line={"color": PALETTE[number % len(PALETTE)], "shape": "hv"},
+            fill="tozeroy" if len(frame) == 1 else None,
+        )
+    title = "Sample counts"
+    if len(frame) == 1:
+        one = frame.iloc[0]
+        title += (
+            f": entropy {one['entropy']:.3f} nats ({100 * one['entropy_share']:.1f} % of log N), "
+            f"coverage {100 * one['coverage']:.1f} %"
         )
     figure.update_xaxes(title_text="examples, most trained first", tickformat=".0%")
     figure.update_yaxes(title_text="times trained", rangemode="tozero")
-    return _styled(figure, "Sample counts", ROW_HEIGHT, legend=len(trained) > 1)
+    return _styled(figure, title, ROW_HEIGHT, legend=len(frame) > 1)
 
 
 def gallery(frame: pd.DataFrame, sampler: str = "p", each: int = 10) -> go.Figure:
@@ -158,12 +171,27 @@ def live(news: Mapping[Experiment, Sequence[tuple[float, float]]]) -> go.Figure:
             mode="lines",
             opacity=0.6,
             line={"color": color(e.sampler), "width": 1.5, "dash": DASHES[augments.index(e.augment) % len(DASHES)]},
-            hovertemplate=f"%{{y:.2f}}<extra>{samplers.title(e.sampler)}, {e.augment}, {e.budget:g}, seed {e.seed}</extra>",
+            hovertemplate=f"%{{y:.2f}}<extra>{e.sampler}, {e.augment}, {e.budget:g}, seed {e.seed}</extra>",
         )
         shown.add(e.sampler)
     figure.update_xaxes(title_text="budget spent", tickformat=".0%", range=[0, 1.02])
     figure.update_yaxes(title_text="test accuracy (%)")
     return _styled(figure, "While training", ROW_HEIGHT)
+
+
+def _name(run: Mapping[str, Any], frame: pd.DataFrame) -> str:
+    """What tells this run from the others of the frame."""
+    if len(frame) == 1:
+        return ""
+    return f"{samplers.title(run['sampler'])} {run['budget']:g} {run['augment']} seed {run['seed']}"
+
+
+def table(frame: pd.DataFrame) -> Styler:
+    """Accuracy, mean ± deviation over seeds: a row a sampler and augmentation, a column a budget."""
+    means = over_seeds(frame)
+    text = means["accuracy"].map("{:.2f}".format) + means["deviation"].map(lambda d: "" if d != d else f" ± {d:.2f}")
+    wide = means.assign(accuracy=text).pivot(index=["augment", "sampler"], columns="budget", values="accuracy")
+    return wide.fillna("").rename(columns="{:.0%}".format).style.set_caption("test accuracy (%) by budget")
 
 
 def color(sampler: str) -> str:

@@ -34,7 +34,7 @@ def report(notebook: Path, path: Path) -> None:
     nb = copy.deepcopy(nbformat.read(notebook, as_version=4))
     first = True
     for output in _plots(nb):
-        figure = pio.fromjson.dumps(json.dumps(output["data"].pop(PLOTLY)), skip_invalid=True)
+        figure = pio.from_json(json.dumps(output["data"].pop(PLOTLY)), skip_invalid=True)
         output["data"] = {"text/html": pio.to_html(figure, full_html=False, include_plotlyjs=first)}
         first = False
     title = next(
@@ -54,10 +54,10 @@ def add_images(nb: Any) -> None:
     outputs = [output for output in _plots(nb) if "image/png" not in output["data"]]
     if not outputs or not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))):
         return
-    figures = [pio.fromjson.dumps(json.dumps(output["data"][PLOTLY]), skip_invalid=True) for output in outputs]
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{number}.png" for number in range(len(figures))]
         try:
+            figures = [pio.from_json(json.dumps(output["data"][PLOTLY]), skip_invalid=True) for output in outputs]
             pio.write_images(figures, paths, width=1000)
         except Exception:  # an addition, never a reason to lose an executed notebook
             return

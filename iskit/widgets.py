@@ -1,5 +1,6 @@
 """Controls for notebooks: choose, run in the background, watch, stop. Without hands (in batch) it just runs."""
 
+import json
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -202,5 +203,5 @@ def _fill(output: ipw.Output, content: go.Figure | str) -> None:
     if isinstance(content, str):
         data: dict[str, Any] = {"text/plain": content}
     else:
-        data = {"application/vnd.plotly.v1+json": content.to_plotly_json(), "text/plain": "figure"}
+        data = {"application/vnd.plotly.v1+json": json.loads(content.to_json()), "text/plain": "figure"}
     output.outputs = ({"output_type": "display_data", "data": data, "metadata": {}},)
