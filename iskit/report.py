@@ -55,7 +55,7 @@ def add_images(nb: Any) -> None:
     if not outputs or not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))):
         return
     with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder) / f"{number}.png" for number in range(len(figures))]
+        paths = [Path(folder) / f"{number}.png" for number in range(len(outputs))]
         try:
             figures = [pio.from_json(json.dumps(output["data"][PLOTLY]), skip_invalid=True) for output in outputs]
             pio.write_images(figures, paths, width=1000)
