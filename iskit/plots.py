@@ -153,7 +153,7 @@ def most_and_least(data: Dataset, trained: np.ndarray, each: int = 10, title: st
         figure.update_yaxes(
             visible=True, showticklabels=False, showgrid=False, title_text=text, row=row, col=1, ticks=""
         )
-    return _styled(figure, title or "Most and least trained images", 320)
+    return _styled(figure, title or "Most and least trained images", 280)
 
 
 def live(news: Mapping[Experiment, Sequence[tuple[float, float]]]) -> go.Figure:

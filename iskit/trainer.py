@@ -105,6 +105,8 @@ class Trainer:
         self.model, self.data, self.sampler = model, data, sampler
         self.lr, self.schedule, self.evals, self.seed = lr, schedule, evals, seed
         self.device_type, self.bf16 = device.type, precision == "bf16"
+        cuda = device.type == "cuda"
+        self.generator = torch.cuda.default_generators[device.index or 0] if cuda else torch.default_generator
         self.meter = Meter()
         self.history = History(len(data), device)
         self.watch = Stopwatch(self.meter.seconds, device, clock)
@@ -117,6 +119,7 @@ class Trainer:
             self.optimizer = torch.optim.Adam(parameters, lr, weight_decay=weight_decay, fused=True)
         else:
             self.optimizer = torch.optim.SGD(parameters, lr, momentum, weight_decay=weight_decay, fused=True)
+        model.train()
         self.evaluated = 0  # evaluations done
         self.sums = torch.zeros(3, device=device, dtype=torch.float64)  # training loss, hits, rows since the last one
 
@@ -134,9 +137,9 @@ class Trainer:
 
     def _step(self, t: float) -> None:
         batch = self.feed.batch(t, self.score)
-        # Dropout and the like draw from torch's own generator: seeded a step, so nothing has to be saved.
-        torch.manual_seed((self.seed << 32) + self.meter.steps)
-        self.model.train()
+        # Dropout and the like draw from torch's own generator: seeded a step, so nothing has to be saved. Not by
+        # torch.manual_seed: where no GPU is in use it keeps a traceback for later, at every call.
+        self.generator.manual_seed((self.seed << 32) + self.meter.steps)
         with self._autocast():
             logits = self.model(batch.image)
         loss = F.cross_entropy(logits.float(), batch.target, reduction="none")
