@@ -51,7 +51,7 @@ def _with_speedup(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
-    """Mean and sample deviation over seeds (of seconds the median), one row for each configuration of sampler, augment and budget."""
+    """Mean and sample deviation over seeds, of seconds the median; one row a configuration."""
     keys = ["study", "dataset", "model", "augment", "sampler", "budget", "unit"]
     return (
         frame.groupby(keys, sort=False)
