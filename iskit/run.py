@@ -200,6 +200,7 @@ def good_threads(model: nn.Module, data: Dataset) -> int:
     image = torch.zeros(1, data.channels, data.size, data.size, device=data.image.device)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model.eval()(image)
+    model.train()
     return 1 if 3 * counter.get_total_flops() < ONE_THREAD_FLOP else torch.get_num_threads()
 
 

@@ -119,11 +119,11 @@ class Trainer:
             self.optimizer = torch.optim.Adam(parameters, lr, weight_decay=weight_decay, fused=True)
         else:
             self.optimizer = torch.optim.SGD(parameters, lr, momentum, weight_decay=weight_decay, fused=True)
-        model.train()
         self.evaluated = 0  # evaluations done
         self.sums = torch.zeros(3, device=device, dtype=torch.float64)  # training loss, hits, rows since the last one
 
     def __iter__(self) -> Iterator[float]:
+        self.model.train()
         while (t := self.budget.spent(self.meter)) < 1:
             self.watch.switch("train")
             self._step(t)

@@ -13,10 +13,10 @@ import plotly.graph_objects as go
 from IPython.display import display
 
 from iskit import plots
+from iskit.archive import results
 from iskit.augment import augments
 from iskit.experiment import Experiment
 from iskit.notebook import hands
-from iskit.results import results
 from iskit.run import Run
 from iskit.samplers import samplers
 from iskit.sweep import Sweep, grid

@@ -70,13 +70,13 @@ def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def history(path: str | Path) -> pd.DataFrame:
+def history_of(path: str | Path) -> pd.DataFrame:
     """The evaluations of one run. InputError if the folder holds no finished run."""
     return pd.read_parquet(_file(path, "history.parquet"))
 
 
-def counts(path: str | Path) -> np.ndarray:
-    """(N,) int64: how often each training example of one run was trained. InputError as in `history`."""
+def counts_of(path: str | Path) -> np.ndarray:
+    """(N,) int64: how often each training example of one run was trained. InputError as in `history_of`."""
     return np.load(_file(path, "counts.npy"), allow_pickle=False)
 
 
