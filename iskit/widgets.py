@@ -5,12 +5,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from html import escape
-from typing import Any
+from typing import Any, TypeAlias
 
 import ipywidgets as ipw
 import pandas as pd
 import plotly.graph_objects as go
 from IPython.display import display
+from pandas.io.formats.style import Styler
 
 from iskit import plots
 from iskit.archive import results
@@ -22,6 +23,7 @@ from iskit.samplers import samplers
 from iskit.sweep import Sweep, grid
 
 REDRAW_SECONDS = 0.7
+View: TypeAlias = go.Figure | Styler
 WIDE = ipw.Layout(width="330px")
 
 
@@ -86,7 +88,7 @@ class Panel:
             self.sweep.stop()
             self._say("stopping after the current steps")
 
-    def show(self, make: Callable[..., go.Figure], **choices: list[Any]) -> None:
+    def show(self, make: Callable[..., View], **choices: list[Any]) -> None:
         """Shows `make(results, **choice)`; each of the choices becomes a dropdown, its first value is the start."""
         first = {name: values[0] for name, values in choices.items()}
         if not self.hands:
@@ -200,10 +202,12 @@ def _one(title: str, options: list[Any], chosen: Any) -> ipw.Dropdown:
     return ipw.Dropdown(options=list(dict.fromkeys([*options, chosen])), value=chosen, description=title, layout=WIDE)
 
 
-def _fill(output: ipw.Output, content: go.Figure | str) -> None:
+def _fill(output: ipw.Output, content: View | str) -> None:
     """Replaces what an output shows. Set as data: capturing prints does not work from a thread."""
     if isinstance(content, str):
         data: dict[str, Any] = {"text/plain": content}
+    elif isinstance(content, Styler):
+        data = {"text/html": content.to_html(), "text/plain": "table"}
     else:
         data = {"application/vnd.plotly.v1+json": json.loads(content.to_json()), "text/plain": "figure"}
     output.outputs = ({"output_type": "display_data", "data": data, "metadata": {}},)
