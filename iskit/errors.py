@@ -1,4 +1,4 @@
-"""The one error people see: a mistake in what they gave, in one line that says what to do."""
+"""The errors people see, each in one line that says what to do: what they gave cannot work, or training went astray."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -9,6 +9,10 @@ class InputError(ValueError):
 
     The command line prints it without a traceback and exits with code 2.
     """
+
+
+class Diverged(RuntimeError):
+    """The loss is no longer a number: names the step, t and the learning rate, and what to try."""
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
