@@ -48,7 +48,10 @@ class Meter:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for key, value in state.items():
-            setattr(self, key, dict(value) if isinstance(value, dict) else value)
+            if key == "seconds":
+                self.seconds.update(value)  # in place: a stopwatch writes into this very dict
+            else:
+                setattr(self, key, value)
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,22 @@ class Budget:
         if not self.amount > 0 or (self.unit != "seconds" and self.amount > 1):
             rule = "above 0 seconds" if self.unit == "seconds" else "above 0 and at most 1, a share of the full run"
             raise InputError(f"budget={self.amount!r} must be {rule}")
+
+    @classmethod
+    def of_run(cls, amount: float, unit: str, *, n: int, epochs: int, batch_size: int) -> "Budget":
+        """The budget of a run on n examples. InputError if it, or the data, is too small for one batch."""
+        for name, value in {"epochs": epochs, "batch_size": batch_size}.items():
+            if value < 1:
+                raise InputError(f"{name}={value!r} must be at least 1")
+        if batch_size > n:
+            raise InputError(f"batch_size={batch_size} is more than the {n} training examples: set it to at most {n}")
+        budget = cls(amount, unit, full=epochs * n)
+        if unit != "seconds" and budget.examples < batch_size:
+            raise InputError(
+                f"budget={amount:g} of {epochs} epochs x {n} examples is {budget.examples} examples, "
+                f"less than one batch: raise budget or epochs, or set batch_size below {batch_size}"
+            )
+        return budget
 
     def spent(self, meter: Meter) -> float:
         """Progress t: the share of the budget that is spent; the run ends at the first step at or past 1.

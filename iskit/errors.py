@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 class InputError(ValueError):
@@ -12,7 +13,9 @@ class InputError(ValueError):
 
 
 class Diverged(RuntimeError):
-    """The loss is no longer a number: names the step, t and the learning rate, and what to try."""
+    """The loss is no longer a number: names the step, t and what to try."""
+
+    history: Any = None  # of the run so far, where the run is not in the caller's hands
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

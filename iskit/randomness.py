@@ -25,6 +25,7 @@ class Stream(IntEnum):
     MIX = 4
     OPS = 5
     CONTROL = 6
+    ITEM = 16  # of a user's own data set
 
 
 def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int]) -> tuple[Tensor, ...]:

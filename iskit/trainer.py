@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from iskit.augment import Pipeline
 from iskit.budget import Budget, Meter
 from iskit.data import Dataset
-from iskit.errors import Diverged, InputError
+from iskit.errors import Diverged
 from iskit.feed import Feed
 from iskit.history import History
 from iskit.samplers import Batch, Outcome, Sampler
@@ -55,16 +55,7 @@ class Trainer:
         clock: Callable[[], float] = time.perf_counter,
     ):
         sampler.check(budget=budget, unit=unit, epochs=epochs, batch_size=batch_size)
-        self.budget = Budget(budget, unit, full=epochs * len(data))
-        if unit != "seconds" and self.budget.examples < batch_size:
-            raise InputError(
-                f"budget={budget:g} of {epochs} epochs x {len(data)} examples is {self.budget.examples} examples, "
-                f"less than one batch: raise budget or epochs, or set batch_size below {batch_size}"
-            )
-        if batch_size > len(data):
-            raise InputError(
-                f"batch_size={batch_size} is more than the {len(data)} training examples: set it to at most {len(data)}"
-            )
+        self.budget = Budget.of_run(budget, unit, n=len(data), epochs=epochs, batch_size=batch_size)
         device = data.label.device
         self.model, self.data, self.sampler = model, data, sampler
         self.lr, self.schedule, self.evals = lr, schedule, evals
@@ -179,12 +170,8 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name in ("model", "optimizer", "sampler", "feed", "history"):
+        for name in ("model", "optimizer", "sampler", "feed", "meter", "history"):
             getattr(self, name).load_state_dict(state[name])
-        seconds = self.meter.seconds
-        self.meter.load_state_dict(state["meter"])
-        seconds.update(state["meter"]["seconds"])
-        self.meter.seconds = seconds  # the stopwatch writes into this very dict
         self.evaluated = state["evaluated"]
         self.sums.copy_(state["sums"])
         torch.set_rng_state(state["random"].cpu())

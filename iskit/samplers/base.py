@@ -72,6 +72,7 @@ class Sampler:
     they are made in `bind` and changed in place.
     """
 
+    needs_labels = False  # True if a hook reads labels, targets or probabilities: then data without classes is refused
     n: int
     label: Tensor
     budget: Budget

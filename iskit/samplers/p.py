@@ -24,6 +24,8 @@ class P(Sampler):
     """warmup: share of the run sampled uniformly; smooth: add the mean score to all; average: of all predictions
     so far, else the last one."""
 
+    needs_labels = True
+
     def __init__(self, *, warmup: float = 0.0, smooth: bool = True, average: bool = True):
         if not 0 <= warmup <= 1:
             raise InputError(f"sampler option warmup={warmup!r} must be a share of the run between 0 and 1")
