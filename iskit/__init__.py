@@ -1,6 +1,45 @@
-"""A study kit for budgeted training: choose which images to train on, or vary how they look?"""
+"""iskit: when training is limited to a budget, is it worth choosing which images to train on?"""
 
-from iskit.fit import fit
-from iskit.wrap import wrap
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import Any
 
-__all__ = ["fit", "wrap"]
+# Looked up when first used: the training path must import without the notebooks' and the command line's libraries.
+_HOME = {
+    "Experiment": "iskit.experiment",
+    "InputError": "iskit.errors",
+    "Run": "iskit.run",
+    "Sweep": "iskit.sweep",
+    "counts": "iskit.results",
+    "fit": "iskit.fit",
+    "grid": "iskit.sweep",
+    "history": "iskit.results",
+    "methods": "iskit.methods",
+    "over_seeds": "iskit.results",
+    "results": "iskit.results",
+    "show": "iskit.methods",
+    "wrap": "iskit.wrap",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'iskit' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_HOME]
+
+
+class _Package(ModuleType):
+    """Keeps `iskit.wrap` the function: importing a module of that name would put the module in its place."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOME and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

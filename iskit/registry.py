@@ -61,6 +61,7 @@ class Registry(Generic[T]):
         self.kind = kind
         self._parts: dict[str, Callable[..., T]] = {}
         self._aliases: dict[str, str] = {}
+        self._titles: dict[str, str] = {}
 
     def register(self, name: str, *aliases: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
         """Decorator: makes a class or function known. ValueError if one of its names is taken."""
@@ -71,12 +72,13 @@ class Registry(Generic[T]):
                     raise ValueError(f"{self.kind} {word!r} is registered already")
                 self._aliases[word.lower()] = name
             self._parts[name] = part
+            self._titles[name] = aliases[0] if aliases else name
             return part
 
         return add
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._parts)
+        return iter(sorted(self._parts))
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and name.lower() in self._aliases
@@ -84,8 +86,10 @@ class Registry(Generic[T]):
     def __getitem__(self, name: str) -> Callable[..., T]:
         return self._parts[self._find(name)]
 
-    def aliases(self, name: str) -> list[str]:
-        return [alias for alias, of in self._aliases.items() if of == name and alias != name]
+    def title(self, spec: str) -> str:
+        """The spec as shown to people, with the name that papers use: `p(smooth=False)` -> `p-SGD(smooth=False)`."""
+        name, _ = self.parse(spec)
+        return self.canonical(spec).replace(name, self._titles[name], 1)
 
     def card(self, name: str) -> Card:
         """The card at the head of the part's file, or of the class where a file holds an alias."""

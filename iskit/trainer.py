@@ -58,7 +58,7 @@ class Trainer:
         self.budget = Budget.of_run(budget, unit, n=len(data), epochs=epochs, batch_size=batch_size)
         device = data.label.device
         self.model, self.data, self.sampler = model, data, sampler
-        self.lr, self.schedule, self.evals = lr, schedule, evals
+        self.lr, self.schedule, self.evals, self.seed = lr, schedule, evals, seed
         self.device_type, self.bf16 = device.type, precision == "bf16"
         self.meter = Meter()
         self.history = History(len(data), device)
@@ -89,6 +89,8 @@ class Trainer:
 
     def _step(self, t: float) -> None:
         batch = self.feed.batch(t, self.score)
+        # Dropout and the like draw from torch's own generator: seeded a step, so nothing has to be saved.
+        torch.manual_seed((self.seed << 32) + self.meter.steps)
         self.model.train()
         with self._autocast():
             logits = self.model(batch.image)
@@ -166,7 +168,6 @@ class Trainer:
             "history": self.history.state_dict(),
             "evaluated": self.evaluated,
             "sums": self.sums,
-            "random": torch.get_rng_state(),  # of the model's own draws, such as dropout
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -174,7 +175,6 @@ class Trainer:
             getattr(self, name).load_state_dict(state[name])
         self.evaluated = state["evaluated"]
         self.sums.copy_(state["sums"])
-        torch.set_rng_state(state["random"].cpu())
 
 
 @torch.no_grad()
