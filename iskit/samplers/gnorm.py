@@ -78,7 +78,8 @@ class GradientNorm(Sampler):
             raise InputError(f"sampler option tau_min={tau_min!r} must be 0 (on at once) or above")
         if not 0 <= k <= 1:
             raise InputError(f"sampler option k={k!r} must be between 0 (equal weights) and 1 (unbiased)")
-        self.presample, self.kind, self.form, self.k, self.control = presample, score, FORMS[form], k, control
+        self.presample, self.form, self.k, self.control = presample, FORMS[form], k, control
+        self.exact, self.by_logits = score == "full", cross_entropy if score == "loss" else bound
         self.tau_min = self.form.tau_min(presample) if tau_min is None else tau_min
 
     def bind(self, *, label: Tensor, budget: Budget, epochs: int, batch_size: int, seed: int) -> None:
@@ -90,7 +91,7 @@ class GradientNorm(Sampler):
                 f"lower presample={self.presample} or batch_size={batch_size}"
             )
         self.tau = torch.zeros((), device=self.device)
-        self.pools = torch.zeros((), dtype=torch.int64)  # weighed so far; on the host
+        self.pools = torch.zeros((), dtype=torch.int64)  # drawn from so far; on the host
         self.scored, self.trained = batch_size, batch_size  # of the step at hand
 
     @property
@@ -112,10 +113,10 @@ class GradientNorm(Sampler):
     def select(self, pool: Batch, score: Score) -> tuple[Tensor, Tensor] | None:
         if not self.on:
             return None
-        s = score.gradient_norm(pool) if self.kind == "full" else self.bound(score(pool), pool.target)
+        s = score.gradient_norm(pool) if self.exact else self.by_logits(score(pool), pool.target)
         if self.control:
             s = permuted(s, self.seed, int(self.pools))
-        g = self.normalised(s)
+        g = self.distribution(s)
         draws = torch.from_numpy(generator(self.seed, Stream.CHOICE, int(self.pools)).random(self.trained))
         self.pools += 1
         rows = with_replacement(g, draws.to(self.device, non_blocking=True))
@@ -126,22 +127,35 @@ class GradientNorm(Sampler):
         w = 1 / (n * g)
         return w**self.k * (w @ g) / (w**self.k @ g)
 
-    def bound(self, logits: Tensor, target: Tensor) -> Tensor:
-        """(m,) scores that logits (m, K) and soft targets (m, K) alone give."""
-        if self.kind == "loss":
-            return F.cross_entropy(logits, target, reduction="none")
-        return (logits.softmax(1) - target).norm(dim=1)
-
-    def normalised(self, s: Tensor) -> Tensor:
-        """(n,) float64 g from scores; feeds tau. Without the division by the sum tau would grow with the scores."""
-        s = s.double().clamp(min=1e-10)
-        g = s / s.sum()
-        self.tau.lerp_((len(g) * g.square().sum()).sqrt().float(), 0.1)
+    def distribution(self, s: Tensor) -> Tensor:
+        """(n,) float64 probabilities g from scores (n,), whose tau enters the running one."""
+        g = probability(s)
+        self.tau.lerp_(tau(g).float(), 0.1)
         return g
 
     def update(self, outcome: Outcome) -> None:
         if not self.on:
-            self.normalised(self.bound(outcome.logits.float(), outcome.batch.target))
+            self.distribution(self.by_logits(outcome.logits.float(), outcome.batch.target))
+
+
+def bound(logits: Tensor, target: Tensor) -> Tensor:
+    """(m,) norm of each row's d loss / d logits, in closed form; logits (m, K), soft targets (m, K)."""
+    return (logits.softmax(1) - target).norm(dim=1)
+
+
+def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    return F.cross_entropy(logits, target, reduction="none")
+
+
+def probability(s: Tensor) -> Tensor:
+    """(n,) float64 g = s / sum(s). Without the division by the sum, tau would grow with the scores."""
+    s = s.double().clamp(min=1e-10)
+    return s / s.sum()
+
+
+def tau(g: Tensor) -> Tensor:
+    """(1 - sum (g - 1/n)^2 / sum g^2) ** -1/2, simplified: 1 for equal probabilities g (n,), at most sqrt(n)."""
+    return (len(g) * g.square().sum()).sqrt()
 
 
 def with_replacement(g: Tensor, uniform: Tensor) -> Tensor:
