@@ -106,6 +106,11 @@ class Budget:
         """Examples that the budget trains if nothing is spent on scoring (units backward and cost)."""
         return max(1, round(self.amount * self.full))
 
+    def equivalent(self, meter: Meter) -> float:
+        """What was spent so far, scoring included, as a share of the full run's cost: the study's approximate
+        equivalent budget, about B + 1/3 for a method that scores every example once an epoch."""
+        return meter.cost / (3 * self.full)
+
     def share(self, meter: Meter) -> float:
         """The share of an epoch's examples that spends the budget evenly over the epochs.
 

@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from iskit.augment import Pipeline
 from iskit.budget import Budget, Meter
@@ -14,7 +15,8 @@ from iskit.data import Dataset
 from iskit.errors import Diverged
 from iskit.feed import Feed
 from iskit.history import History
-from iskit.samplers import Batch, Outcome, Sampler
+from iskit.samplers import Outcome, Sampler
+from iskit.scorer import Scorer
 from iskit.stopwatch import Stopwatch
 
 EVAL_BATCH = 2000
@@ -65,6 +67,7 @@ class Trainer:
         self.watch = Stopwatch(self.meter.seconds, device, clock)
         sampler.bind(label=data.label, budget=self.budget, epochs=epochs, batch_size=batch_size, seed=seed)
         augment.bind(seed=seed, pad=data.pad, flip=data.flip)
+        self.score = Scorer(model, self.meter, self._scoring)
         self.feed = Feed(data, sampler, augment, self.budget, self.meter, batch_size, seed)
         parameters = model.parameters()
         self.optimizer: torch.optim.Optimizer
@@ -121,16 +124,12 @@ class Trainer:
             f"try lr={self.lr / 10:g}, or precision='float32'"
         )
 
-    def score(self, batch: Batch) -> Tensor:
-        """Logits (m, K) of candidates: eval mode, no gradient, charged to the meter and its own time."""
+    @contextmanager
+    def _scoring(self) -> Iterator[None]:
         self.watch.switch("scoring")
-        self.model.eval()
-        with torch.no_grad(), self._autocast():
-            logits = self.model(batch.image).float()
-        self.model.train()
-        self.meter.scored(len(batch))
+        with self._autocast():
+            yield
         self.watch.switch("train")
-        return logits
 
     def _evaluate(self, t: float) -> None:
         self.evaluated = int(t * self.evals)
@@ -150,6 +149,7 @@ class Trainer:
             meter=self.meter,
             accuracy=accuracy,
             loss=loss,
+            equivalent_budget=self.budget.equivalent(self.meter),
             train_accuracy=100 * hits / max(rows, 1),
             train_loss=train_loss / max(rows, 1),
         )

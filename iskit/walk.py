@@ -88,7 +88,7 @@ class Batches:
     def batch(self, t: float, score: Score) -> Batch:
         """The next batch at progress t. RuntimeError if the sampler keeps nothing over a whole epoch of candidates."""
         seen = 0
-        while self.kept is None or len(self.kept) < self.batch_size:
+        while self.kept is None or len(self.kept) < self.sampler.size():
             pool = self._pool(self.sampler.candidates(), t)
             chosen = self.sampler.select(pool, score)
             if chosen is not None:
@@ -102,7 +102,7 @@ class Batches:
                 seen += self.sampler.candidates()
                 if seen > self.walk.n:
                     raise RuntimeError(f"sampler kept none of {seen} candidates in a row: loosen its options")
-        batch, self.kept = _split(self.kept, self.batch_size)
+        batch, self.kept = _split(self.kept, self.sampler.size())
         return batch
 
     def _pool(self, count: int, t: float) -> Batch:

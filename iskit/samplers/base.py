@@ -4,10 +4,9 @@ Importance sampling is nothing but weights, and there are three places to put th
 an epoch (`plan`), over candidates once a step (`select`), over the batch once a backward pass (`reduce`).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -62,7 +61,14 @@ class Outcome:
         return self.logits.float().softmax(1).gather(1, self.batch.label[:, None]).squeeze(1)
 
 
-Score = Callable[[Batch], Tensor]
+class Score(Protocol):
+    """What a sampler may ask about (a part of) a pool: in eval mode, without a trace in the model, for a charge."""
+
+    def __call__(self, pool: Batch) -> Tensor:
+        """Logits (m, K)."""
+
+    def gradient_norm(self, pool: Batch) -> Tensor:
+        """(m,): norm of each row's own gradient; three times the price, for small models."""
 
 
 class Sampler:
@@ -100,10 +106,14 @@ class Sampler:
         """How many augmented candidates the next `select` wants to see."""
         return self.batch_size
 
+    def size(self) -> int:
+        """How many rows the next step trains; the kept rows wait until there are as many."""
+        return self.batch_size
+
     def select(self, pool: Batch, score: Score) -> tuple[Tensor, Tensor] | None:
         """Once a step: the rows of the pool to train and their weights; None takes the pool as it is.
 
-        score: gives the model's logits (m, K) for (a part of) the pool, in eval mode, and charges for it.
+        score: gives the model's logits (m, K) for (a part of) the pool, and charges for it.
         """
         return None
 

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from iskit.randomness import Stream, uniform_all
+
 
 def successive(score: Tensor, size: int, uniform: Tensor) -> Tensor:
     """Draws `size` examples without replacement, one after the other with probability proportional to the score.
@@ -14,3 +16,12 @@ def successive(score: Tensor, size: int, uniform: Tensor) -> Tensor:
     mask = torch.zeros_like(score, dtype=torch.bool)
     mask[torch.topk(score / -uniform.log(), size, sorted=False).indices] = True
     return mask
+
+
+def permuted(score: Tensor, seed: int, number: int) -> Tensor:
+    """The random control: the same scores (n,) in a random order, so their distribution without their information.
+
+    number: of the epoch or the pool; each has its own permutation, drawn on the score's device.
+    """
+    order = uniform_all(seed, Stream.CONTROL, number, len(score), score.device).argsort(stable=True)
+    return score[order]
