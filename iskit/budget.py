@@ -7,7 +7,7 @@ from iskit.errors import InputError
 
 Unit = Literal["backward", "cost", "seconds"]
 UNITS: tuple[str, ...] = get_args(Unit)
-PHASES = ("train", "scoring", "eval", "warmup")
+PHASES = ("train", "scoring", "eval", "warmup", "prepare")
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Meter:
 
     @property
     def training_seconds(self) -> float:
-        """What the budget pays for: training and the scoring it needs, not evaluation or warm-up."""
+        """What the budget pays for: training and the scoring it needs, not evaluation, warm-up or preparation."""
         return self.seconds["train"] + self.seconds["scoring"]
 
     def trained(self, examples: int) -> None:

@@ -25,6 +25,8 @@ class Stream(IntEnum):
     MIX = 4
     OPS = 5
     CONTROL = 6
+    TIES = 7
+    PROXY = 8
     ITEM = 16  # of a user's own data set
 
 

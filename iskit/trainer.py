@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from iskit.data import Dataset
 from iskit.errors import Diverged
 from iskit.feed import Feed
 from iskit.history import History
+from iskit.proxy import ProxyTrainer
 from iskit.samplers import Outcome, Sampler
 from iskit.scorer import Scorer
 from iskit.stopwatch import Stopwatch
@@ -31,7 +33,8 @@ class Trainer:
         trainer.history.frame()
 
     data, model: on the device to train on. augment: unbound. sampler: unbound. schedule: factor of lr as a function
-    of t. clock: seconds on the host, for tests of budgets in seconds.
+    of t. cache: folder that keeps the sampler's preparations for further runs, None to prepare anew.
+    clock: seconds on the host, for tests of budgets in seconds.
     Raises InputError for a budget that is too small for one batch, Diverged when the loss stops being a number.
     """
 
@@ -54,6 +57,7 @@ class Trainer:
         seed: int = 1,
         evals: int = 20,
         precision: str = "float32",
+        cache: Path | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ):
         sampler.check(budget=budget, unit=unit, epochs=epochs, batch_size=batch_size)
@@ -69,6 +73,7 @@ class Trainer:
         augment.bind(seed=seed, pad=data.pad, flip=data.flip)
         self.score = Scorer(model, self.meter, self._scoring)
         self.feed = Feed(data, sampler, augment, self.budget, self.meter, batch_size, seed)
+        self.proxy = ProxyTrainer(data, self.meter, batch_size=batch_size, seed=seed, cache=cache, clock=clock)
         parameters = model.parameters()
         self.optimizer: torch.optim.Optimizer
         if optimizer == "adam":
@@ -79,6 +84,10 @@ class Trainer:
         self.sums = torch.zeros(3, device=device, dtype=torch.float64)  # training loss, hits, rows since the last one
 
     def __iter__(self) -> Iterator[float]:
+        if self.meter.steps == 0:
+            self.watch.switch("prepare")
+            self.sampler.prepare(self.proxy)
+            self.watch.switch(None)
         while (t := self.budget.spent(self.meter)) < 1:
             self.watch.switch("train")
             self._step(t)

@@ -71,6 +71,31 @@ class Score(Protocol):
         """(m,): norm of each row's own gradient; three times the price, for small models."""
 
 
+@dataclass
+class ProxyRun:
+    """What a small model showed that was trained before the run.
+
+    correct (epochs, m) bool: whether it got each of the m examples it trained right, as it trained them;
+    loss (k,), logits (k, K), feature (k, D) float32: of the k examples it was asked about, as they are, without
+    augmentation; loss is the cross-entropy, feature what the last linear layer is given.
+    """
+
+    correct: Tensor
+    loss: Tensor
+    logits: Tensor
+    feature: Tensor
+
+
+class Proxy(Protocol):
+    """Trains a small model for `epochs` on the examples `train` (m,), and counts its cost apart from the budget.
+
+    It is asked about the examples `held` (k,), at the epoch of their lowest mean loss, or else at its end about those
+    it trained.
+    """
+
+    def __call__(self, model: str, epochs: int, train: Tensor, held: Tensor | None = None) -> ProxyRun: ...
+
+
 class Sampler:
     """Plain SGD: every example once an epoch, every batch as it comes, the mean of the losses.
 
@@ -94,6 +119,9 @@ class Sampler:
         self.epochs = epochs
         self.batch_size = batch_size
         self.seed = seed
+
+    def prepare(self, proxy: Proxy) -> None:
+        """Once, before the first step of a fresh run (a resumed one has its results among the state)."""
 
     def plan(self, t: float, epoch: int, size: int) -> Tensor | None:
         """Once an epoch, at progress t: weights (N,) of the examples, 0 leaves one out; None takes all as they are.

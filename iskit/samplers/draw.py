@@ -25,3 +25,21 @@ def permuted(score: Tensor, seed: int, number: int) -> Tensor:
     """
     order = uniform_all(seed, Stream.CONTROL, number, len(score), score.device).argsort(stable=True)
     return score[order]
+
+
+def inclusion(score: Tensor, mask: Tensor, uniform: Tensor) -> Tensor:
+    """(N,) probability of each example to be in the set that `successive` drew with these arguments, given the others.
+
+    Given the largest key left out, example i is in if its E is below score / key: probability 1 - exp(-score / key).
+    The drawn values divided by it sum, in expectation, to the sum over all examples (Cohen & Kaplan 2007, "rank
+    conditioning"). Trap: size x P, the law of draws with replacement, is too small a divisor here for low scores
+    and exceeds 1 for high ones.
+    """
+    largest = torch.where(mask, 0.0, score / -uniform.log()).max()
+    return -torch.expm1(-score / largest)
+
+
+def ranking(score: Tensor, uniform: Tensor) -> Tensor:
+    """(N,) int64: the examples from the highest score to the lowest, ties in the random order of uniform (N,)."""
+    shuffled = uniform.argsort()
+    return shuffled[score[shuffled].argsort(descending=True, stable=True)]

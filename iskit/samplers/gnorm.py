@@ -62,6 +62,8 @@ class GradientNorm(Sampler):
     or the exact norm (small models); form: what a step holds constant; k: exponent of the weights, 1 is unbiased,
     below it the hard rows count more; control: permute the scores among the candidates."""
 
+    needs_labels = True
+
     def __init__(
         self,
         *,

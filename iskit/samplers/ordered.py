@@ -25,6 +25,8 @@ class Ordered(Sampler):
     """ladder: training accuracies in percent, rising, at each of which q is halved;
     control: permute the losses among the rows before ranking them."""
 
+    needs_labels = True
+
     def __init__(self, *, ladder: tuple = (80, 90, 95, 99.5), control: bool = False):
         if not all(isinstance(step, int | float) and 0 < step <= 100 for step in ladder) or list(ladder) != sorted(
             ladder

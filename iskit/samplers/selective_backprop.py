@@ -30,6 +30,8 @@ class SelectiveBackprop(Sampler):
     stale: scores an example only every so many epochs, and else takes its last loss (StaleSB);
     control: permute the losses among the candidates."""
 
+    needs_labels = True
+
     def __init__(self, *, beta: float | None = None, history: int = 1024, stale: int = 1, control: bool = False):
         if beta is not None and not beta >= 0:
             raise InputError(f"sampler option beta={beta!r} must be 0 (keep all) or above, or None: from the budget")
