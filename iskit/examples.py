@@ -75,6 +75,13 @@ class Items:
         return iter(self.loader)
 
 
+def sizes(rows: int, first: int, then: int) -> list[int]:
+    """Groups that make up `rows`: `first` at most, then `then` each, then the rest."""
+    first = min(first, rows)
+    full, rest = divmod(rows - first, then)
+    return [first] + [then] * full + [rest] * (rest > 0)
+
+
 def collate(items: list[Any]) -> Pair:
     """Stacks pairs of (input, target). InputError if the items are anything else."""
     parts = default_collate(items)
@@ -179,10 +186,8 @@ class Examples(Batches):
         if walk.epoch != self.fetched_epoch:
             # Workers fetch ahead within an epoch only: the next one is planned when this one is used up.
             rows = walk.rows[walk.position :]
-            first = min(most, len(rows))
-            full, rest = divmod(len(rows) - first, self.batch_size)
-            sizes = [first] + [self.batch_size] * full + [rest] * (rest > 0)
-            self.fetched, self.fetched_epoch = self.data.fetch(rows, sizes, walk.epoch), walk.epoch
+            self.fetched = self.data.fetch(rows, sizes(len(rows), most, self.batch_size), walk.epoch)
+            self.fetched_epoch = walk.epoch
         image, target = next(self.fetched)
         label, target = read_target(target, self.classes)
         image, target = image.to(device, non_blocking=True), target.to(device, non_blocking=True)

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from iskit.errors import Diverged, InputError, suggest
-from iskit.examples import Source, source
+from iskit.examples import Source, sizes, source
 from iskit.history import History
 from iskit.schedules import schedules
-from iskit.wrap import in_eval_mode, wrap
+from iskit.wrap import ask, wrap
 
+CROSS_ENTROPY = nn.CrossEntropyLoss(reduction="none")
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": partial(torch.optim.SGD, momentum=0.9),
     "adam": torch.optim.Adam,
@@ -31,11 +32,12 @@ def fit(
     validation: Any = None,
     lr: float | None = None,
     schedule: str = "linear",
-    loss: Callable[[Tensor, Tensor], Tensor] = nn.CrossEntropyLoss(reduction="none"),
+    loss: Callable[[Tensor, Tensor], Tensor] = CROSS_ENTROPY,
     unit: str = "backward",
     seed: int = 1,
     evals: int = 20,
     num_workers: int = 0,
+    proxy: Callable[[], nn.Module] | None = None,
 ) -> History:
     """Trains `model` on `train` until `budget` is spent; the model is left in eval mode.
 
@@ -64,6 +66,7 @@ def fit(
         unit=unit,
         seed=seed,
         num_workers=num_workers,
+        proxy=proxy,
     )
     highest = [group["lr"] for group in stepper.param_groups]
     classes = loader.examples.classes > 0
@@ -78,6 +81,7 @@ def fit(
                 measured |= means(evaluate(model, held, loss, batch_size, classes, device))
             seen.zero_()
         rate = stepper.param_groups[0]["lr"]
+        measured["equivalent_budget"] = loader.budget.equivalent(loader.meter)
         loader.history.record(t=loader.t, epoch=loader.epoch, lr=rate, meter=loader.meter, **measured)
 
     model.train()
@@ -122,11 +126,10 @@ def evaluate(
 ) -> Tensor:
     """The tally of a whole data set in eval mode."""
     sums = torch.zeros(3, dtype=torch.float64, device=device)
-    full, rest = divmod(len(data), batch_size)
-    sizes = [batch_size] * full + [rest] * (rest > 0)
-    for image, target in data.fetch(torch.arange(len(data)), sizes, epoch=0):
+    groups = sizes(len(data), batch_size, batch_size)
+    for image, target in data.fetch(torch.arange(len(data)), groups, epoch=0):
         target = target.to(device)
-        logits = in_eval_mode(model, image.to(device))
+        logits = ask(model, image.to(device))
         sums += tally(logits, target, loss(logits, target), classes)
     return sums
 

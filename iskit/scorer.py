@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from iskit.budget import Meter
+from iskit.errors import InputError
 from iskit.samplers import Batch
 
 GRADIENT_ELEMENTS = 1 << 24  # of per-example gradients held at once: 64 MiB in float32
@@ -26,9 +28,10 @@ class Scorer:
     def __call__(self, pool: Batch) -> Tensor:
         """Logits (m, K) float32."""
         with self.around(), eval_mode(self.model), torch.no_grad():
-            logits = self.model(pool.image).float()
+            logits = self.model(pool.image)
+        check_logits(logits, len(pool))
         self.meter.scored(len(pool))
-        return logits
+        return logits.float()
 
     def gradient_norm(self, pool: Batch) -> Tensor:
         """(m,) float32: norm of each row's own gradient, see `gradient_norm`.
@@ -41,6 +44,13 @@ class Scorer:
         return norm
 
 
+def check_logits(logits: Any, rows: int) -> None:
+    """InputError unless they are (rows, K)."""
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != rows:
+        found = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
+        raise InputError(f"the model gives {found} for {rows} examples: it must give logits of shape ({rows}, classes)")
+
+
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
     """Eval mode for a while; afterwards every module is in the mode it was in (some may be frozen)."""
@@ -51,6 +61,20 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+@contextmanager
+def penultimate(model: nn.Module) -> Iterator[list[Tensor]]:
+    """Collects what the last linear layer is given, one (m, D) float32 a forward pass. InputError if there is none."""
+    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    if not linear:
+        raise InputError("the proxy model has no linear layer, whose input would be the feature: give it one")
+    given: list[Tensor] = []
+    hook = linear[-1].register_forward_pre_hook(lambda _, inputs: given.append(inputs[0].float()))
+    try:
+        yield given
+    finally:
+        hook.remove()
 
 
 def gradient_norm(model: nn.Module, image: Tensor, target: Tensor) -> Tensor:
