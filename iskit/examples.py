@@ -172,12 +172,12 @@ class Examples(Batches):
     """Fetches the walk's rows from a source and moves them to the model's device.
 
     classes: of the model; 0 for targets that are no classes: then labels are -1 and targets stay as they come.
+    ids: whether targets are class ids, not rows.
     """
 
-    def __init__(self, walk: Walk, sampler: Sampler, batch_size: int, data: Source, classes: int):
+    def __init__(self, walk: Walk, sampler: Sampler, batch_size: int, data: Source, classes: int, ids: bool):
         super().__init__(walk, sampler, batch_size)
-        self.data, self.classes = data, classes
-        self.ids = classes > 0 and not data.peek()[1].is_floating_point()
+        self.data, self.classes, self.ids = data, classes, ids
         self.fetched: Iterator[Pair] = iter(())
         self.fetched_epoch = -1
 
@@ -202,9 +202,11 @@ class Examples(Batches):
 
 
 def read_target(target: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """Targets as they come -> label (b,) and soft rows (b, classes)."""
+    """Targets as they come -> label (b,) and soft rows (b, classes). InputError as `check_labels`."""
     if classes == 0:
         return torch.full((len(target),), -1, device=target.device), target
+    if not target.is_cuda:  # tensors on a GPU were checked once and for all: a check waits for it
+        check_labels(target, classes)
     if target.is_floating_point():
         return target.argmax(1), target.float()
     return target.long(), F.one_hot(target.long(), classes).float()

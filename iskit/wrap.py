@@ -81,7 +81,9 @@ def wrap(
     if proxy is None:
         method.prepare(prepare)  # now, so that a sampler that asks it is refused now
     walk = Walk(method, limit, meter, n, seed, device)
-    return BudgetedLoader(model, Examples(walk, method, batch_size, data, classes), limit, prepare, clock)
+    ids = classes > 0 and not target.is_floating_point()
+    examples = Examples(walk, method, batch_size, data, classes, ids)
+    return BudgetedLoader(model, examples, limit, prepare, clock)
 
 
 class BudgetedLoader:
@@ -99,7 +101,6 @@ class BudgetedLoader:
         device = examples.walk.rows.device
         self.history = History(examples.walk.n, device)
         self.watch = Stopwatch(self.meter.seconds, device, clock)
-        self.score = Scorer(model, self.meter, self._scoring)
         self.batch: Batch | None = None
         self.reduced = True
 
@@ -120,6 +121,8 @@ class BudgetedLoader:
         return -(-self.budget.examples // self.examples.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        # Not kept: in a cycle of references the workers would be left to a late and slow end.
+        score = Scorer(self.model, self.meter, self._scoring)
         try:
             if self.epoch < 0 and self.proxy.make is not None:
                 self.watch.switch("prepare")
@@ -127,7 +130,7 @@ class BudgetedLoader:
             while self.t < 1:
                 self.watch.switch("train")
                 if self.reduced:
-                    self.batch = self.examples.batch(self.t, self.score)
+                    self.batch = self.examples.batch(self.t, score)
                     self.reduced = False
                 assert self.batch is not None
                 yield self.batch.image, self.examples.given_target(self.batch)

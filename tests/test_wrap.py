@@ -1,8 +1,10 @@
 """Every registered sampler in a user's own loop: the trainer's choices, on tensors, data sets and workers alike."""
 
+import gc
 import io
 import random
 import re
+import weakref
 from dataclasses import dataclass
 
 import numpy as np
@@ -187,7 +189,7 @@ def train_steps(loader):
 def test_the_number_of_steps_is_known_where_it_can_be():
     loader = wrapped("unif")
     assert len(loader) == len(train(loader)) == 20
-    with pytest.raises(TypeError, match="use loader.t"):
+    with pytest.raises(TypeError, match=r"use loader\.t"):
         len(wrapped("unif", unit="cost"))
 
 
@@ -333,6 +335,19 @@ def test_workers_change_nothing_and_random_transforms_repeat(spec):
     assert max(map(len, images.values())) > 1  # another draw each epoch
 
 
+def test_a_loader_is_gone_when_it_is_let_go():
+    """In a cycle of references it, and its workers, would wait for the garbage collector, and stop slowly then."""
+    loader = wrapped("gnorm(tau_min=0.5)", Noisy())
+    train(loader, steps=3)
+    gone = weakref.ref(loader)
+    gc.disable()
+    try:
+        del loader
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
 @pytest.mark.parametrize("waiting", [False, True])
 @pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize("spec", ["c", "selective_backprop(history=48)", "gnorm(tau_min=0.5)", "rho(proxy_epochs=2)"])
@@ -383,8 +398,11 @@ def test_soft_rows_are_handed_out_as_they_are_and_choose_alike(spec):
 @pytest.mark.parametrize("spec", ["p", "rho", "ordered"])
 def test_token_ids_are_as_good_as_images(spec):
     tokens = torch.randint(0, 50, (N, 7), generator=torch.Generator().manual_seed(0))
-    model = nn.Sequential(nn.EmbeddingBag(50, 8), nn.Linear(8, 4))
-    steps = train(wrapped(spec, (tokens, Y), model))
+
+    def make() -> nn.Module:
+        return nn.Sequential(nn.EmbeddingBag(50, 8), nn.Linear(8, CLASSES))
+
+    steps = train(wrapped(spec, (tokens, Y), make(), proxy=make))
     assert steps[0].image.dtype == torch.int64
     assert torch.equal(steps[0].image, tokens[steps[0].index])
 
@@ -431,7 +449,7 @@ class Reshaping(nn.Module):
         (Plain(X, [{"a": 1}] * N), {}, r"must give pairs \(input, target\)"),
         ((X, Y + 1), {}, "gives the label 4: the model has 4 logits, labels are 0 to 3"),
         ((X, Y - 1), {}, "gives the label -1"),
-        ((X, F.one_hot(Y, 5).float()), {}, "rows of 5 classes, the model 4 logits"),
+        ((X, F.one_hot(Y, 5).float()), {}, "targets of 5 classes, the model 4 logits"),
         ((X, Y), {"batch_size": 241}, "batch_size=241 is more than the 240 training examples: set it to at most 240"),
         ((X, Y), {"batch_size": 0}, "batch_size=0 must be at least 1"),
         ((X, Y), {"epochs": 0}, "epochs=0 must be at least 1"),

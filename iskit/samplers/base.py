@@ -112,7 +112,10 @@ class Sampler:
         """Raises InputError for settings that cannot work; called before any data is loaded."""
 
     def bind(self, *, label: Tensor, budget: Budget, epochs: int, batch_size: int, seed: int) -> None:
-        """Meets the training set: label (N,) int64 on the device that the state should live on."""
+        """Meets the training set: label (N,) int64 on the device that the state should live on.
+
+        In a user's own loop labels are -1 if they are not known before the examples are read.
+        """
         self.n = len(label)
         self.device = label.device
         self.budget = budget
