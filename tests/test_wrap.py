@@ -21,7 +21,7 @@ from iskit.data import Dataset
 from iskit.errors import Diverged, InputError
 from iskit.own_proxy import OwnProxy
 from iskit.proxy import ProxyTrainer
-from iskit.samplers import ProxyRun, Sampler, samplers
+from iskit.samplers import ProxyRun, samplers
 from iskit.trainer import Trainer
 
 N, B, CLASSES = 240, 24, 4
@@ -123,9 +123,8 @@ def same_proxy(monkeypatch):
 
 
 @pytest.mark.parametrize("spec", ALL + MORE)
-def test_batches_weights_and_parameters_are_those_of_the_trainer(spec, same_proxy, monkeypatch):
+def test_batches_weights_and_parameters_are_those_of_the_trainer(spec, same_proxy):
     theirs: list[tuple[Tensor, Tensor]] = []
-    update = Sampler.update
     trainer = Trainer(
         network(),
         IMAGES,
