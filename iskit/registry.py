@@ -64,13 +64,16 @@ class Registry(Generic[T]):
         self._titles: dict[str, str] = {}
 
     def register(self, name: str, *aliases: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
-        """Decorator: makes a class or function known. ValueError if one of its names is taken."""
+        """Decorator: makes a class or function known. ValueError if one of its names is taken.
+
+        aliases: other spellings, the first of them as papers write it.
+        """
 
         def add(part: Callable[..., T]) -> Callable[..., T]:
-            for word in (name, *aliases):
-                if word.lower() in self._aliases:
+            for word in {word.lower() for word in (name, *aliases)}:
+                if word in self._aliases:
                     raise ValueError(f"{self.kind} {word!r} is registered already")
-                self._aliases[word.lower()] = name
+                self._aliases[word] = name
             self._parts[name] = part
             self._titles[name] = aliases[0] if aliases else name
             return part
