@@ -239,6 +239,19 @@ def test_the_first_epoch_trains_everything_unscored_and_then_every_candidate_is_
     assert run.history.counts.min() >= 1
 
 
+def test_the_first_epochs_last_rows_are_trained_whatever_their_loss_and_its_losses_are_the_first_history():
+    sampler = bound_sampler("SB(beta=50, history=32)", n=20, batch_size=8)
+    losses = torch.linspace(1, 3, 16)
+    for start in (0, 8):
+        assert sampler.select(pool_of(8, start, n=20), Losses(losses)) is None
+        sampler.update(Outcome(pool_of(8, start, n=20), torch.empty(0), losses[start : start + 8]))
+    assert torch.equal(sampler.recent[:16], losses)
+    rows, _ = sampler.select(pool_of(8, 16, n=20), Losses(torch.full((8,), 0.5)))  # below all others: percentile 0
+    assert rows.tolist() == [0, 1, 2, 3]  # of epoch 0
+    sampler.update(Outcome(pool_of(8), torch.empty(0), losses[:8]))  # scored before: not counted twice
+    torch.testing.assert_close(sampler.recent[:24], torch.cat([losses, torch.full((8,), 0.5)]))
+
+
 def test_equivalent_budget_counts_forward_only_passes_as_a_third(data):
     run = trainer(data, "SB(beta=1)", epochs=8)
     for _ in run:
@@ -356,10 +369,11 @@ def test_the_control_of_ordered_is_q_rows_at_random():
     sampler = bound_sampler("ordered(control=True)", batch_size=8)
     sampler.halvings.fill_(2)
     loss = torch.tensor([3.0, 1, 4, 1, 5, 9, 2, 6])
+    outcome = Outcome(pool_of(8), torch.zeros(8, 2), loss)
     means = []
-    for step in range(2000):
-        sampler.steps.fill_(step)
+    for _ in range(2000):
         means.append(sampler.reduce(loss, torch.ones(8)).item())
+        sampler.update(outcome)
     assert within(np.mean(means), loss.mean().item(), np.std(means) / sqrt(2000))
 
 
