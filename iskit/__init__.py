@@ -1,8 +1,6 @@
 """iskit: when training is limited to a budget, is it worth choosing which images to train on?"""
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import Any
 
 # Looked up when first used: the training path must import without the notebooks' and the command line's libraries.
@@ -13,14 +11,14 @@ _HOME = {
     "Run": "iskit.run",
     "Sweep": "iskit.sweep",
     "counts_of": "iskit.archive",
-    "fit": "iskit.fit",
+    "fit": "iskit.fitting",
     "grid": "iskit.sweep",
     "history_of": "iskit.archive",
     "methods": "iskit.cards",
     "over_seeds": "iskit.archive",
     "results": "iskit.archive",
     "show": "iskit.cards",
-    "wrap": "iskit.wrap",
+    "wrap": "iskit.loader",
 }
 __all__ = sorted(_HOME)
 
@@ -33,14 +31,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return [*globals(), *_HOME]
-
-
-class _Package(ModuleType):
-    """Keeps `iskit.wrap` the function: importing a module of that name would put the module in its place."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _HOME and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

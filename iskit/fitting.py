@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from iskit.errors import Diverged, InputError, suggest
 from iskit.examples import Source, sizes, source
 from iskit.history import History
+from iskit.loader import ask, wrap
 from iskit.schedules import schedules
-from iskit.wrap import ask, wrap
 
 CROSS_ENTROPY = nn.CrossEntropyLoss(reduction="none")
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
