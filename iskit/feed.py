@@ -120,9 +120,8 @@ class Feed:
         if weight is None:
             self.rows, self.row_weight = order, torch.ones(n, device=order.device)
         else:
-            ordered = weight[order]
-            self.rows = order[ordered > 0]
-            self.row_weight = ordered[ordered > 0]
+            self.rows = order[(weight > 0)[order]]
+            self.row_weight = weight[self.rows]
         self.position = self.view_start = 0
         self.view = self.view[:0]
 
