@@ -21,6 +21,7 @@ from iskit.data.cache import cached, digest
 from iskit.models import models
 from iskit.randomness import Stream, generator, permutation
 from iskit.samplers import ProxyRun
+from iskit.scorer import penultimate
 
 VERSION = 1  # of the recipe below; part of the cache's key
 LR, MOMENTUM, WEIGHT_DECAY = 0.1, 0.9, 5e-4  # SGD, the rate falling to 0 in a straight line
@@ -133,12 +134,9 @@ class ProxyTrainer:
     @torch.no_grad()
     def _ask(self, model: nn.Module, index: Tensor) -> dict[str, Tensor]:
         """loss, logits and feature of `ProxyRun`."""
-        feature: list[Tensor] = []
-        head = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
-        hook = head.register_forward_pre_hook(lambda _, given: feature.append(given[0].float()))
         model.eval()
-        parts = index.split(EVAL_BATCH)
-        logits = torch.cat([model(self.data.normalise(self.data.image[part])).float() for part in parts])
-        hook.remove()
+        with penultimate(model) as feature:
+            parts = index.split(EVAL_BATCH)
+            logits = torch.cat([model(self.data.normalise(self.data.image[part])).float() for part in parts])
         loss = F.cross_entropy(logits, self.data.label[index], reduction="none")
         return {"loss": loss, "logits": logits, "feature": torch.cat(feature)}

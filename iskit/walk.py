@@ -49,9 +49,8 @@ class Walk:
         if weight is None:
             self.rows, self.weight = order, torch.ones(self.n, device=order.device)
         else:
-            ordered = weight[order]
-            self.rows = order[ordered > 0]
-            self.weight = ordered[ordered > 0]
+            self.rows = order[(weight > 0)[order]]
+            self.weight = weight[self.rows]
         self.position = 0
 
     def state_dict(self) -> dict[str, Any]:

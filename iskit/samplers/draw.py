@@ -39,7 +39,6 @@ def inclusion(score: Tensor, mask: Tensor, uniform: Tensor) -> Tensor:
     return -torch.expm1(-score / largest)
 
 
-def ranking(score: Tensor, uniform: Tensor) -> Tensor:
-    """(N,) int64: the examples from the highest score to the lowest, ties in the random order of uniform (N,)."""
-    shuffled = uniform.argsort()
+def ranking(score: Tensor, shuffled: Tensor) -> Tensor:
+    """(N,) int64: the examples from the highest score to the lowest, ties in the order that `shuffled` (N,) has."""
     return shuffled[score[shuffled].argsort(descending=True, stable=True)]

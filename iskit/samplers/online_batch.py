@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from iskit.errors import InputError
-from iskit.randomness import Stream, uniform_all
+from iskit.randomness import Stream, permutation, uniform_all
 from iskit.samplers.base import Batch, Score, samplers
 from iskit.samplers.draw import permuted, ranking, successive
 from iskit.samplers.last_loss import LastLoss
@@ -42,7 +42,7 @@ class OnlineBatch(LastLoss):
             return None
         loss = permuted(self.loss, self.seed, epoch) if self.control else self.loss
         # Trap: ranked by position, ties (before the first epoch, all) would favour the head of the data set.
-        order = ranking(loss, uniform_all(self.seed, Stream.TIES, epoch, self.n, self.device))
+        order = ranking(loss, permutation(self.seed, Stream.TIES, epoch, self.n).to(self.device))
         probability = torch.empty(self.n, dtype=torch.float64, device=self.device)
         probability[order] = self.probability(t)
         return successive(probability, size, uniform_all(self.seed, Stream.CHOICE, epoch, self.n, self.device)).float()

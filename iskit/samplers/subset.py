@@ -21,7 +21,7 @@ from torch import Tensor
 from iskit.budget import Budget
 from iskit.errors import InputError
 from iskit.models import models
-from iskit.randomness import Stream, uniform_all
+from iskit.randomness import Stream, permutation
 from iskit.samplers.base import Proxy, Sampler, samplers
 from iskit.samplers.coreset import SCORES
 from iskit.samplers.draw import permuted, ranking
@@ -65,14 +65,14 @@ class Subset(Sampler):
     def prepare(self, proxy: Proxy) -> None:
         if self.count == self.n:
             return
-        ties = uniform_all(self.seed, Stream.TIES, 0, self.n, self.device)
         score = torch.zeros(self.n, device=self.device)
         if self.by != "random":
             run = proxy(self.proxy, self.proxy_epochs, torch.arange(self.n, device=self.device))
             score = SCORES[self.by](run, self.count)
         if self.control:
             score = permuted(score, self.seed, 0)
-        self.kept.zero_()[ranking(score, ties)[: self.count]] = 1
+        shuffled = permutation(self.seed, Stream.TIES, 0, self.n).to(self.device)
+        self.kept.zero_()[ranking(score, shuffled)[: self.count]] = 1
 
     def plan(self, t: float, epoch: int, size: int) -> Tensor | None:
         return None if self.count == self.n else self.kept
