@@ -9,12 +9,10 @@ from multiprocessing import get_context
 import pandas as pd
 import torch
 
-from iskit.augment import Pipeline
 from iskit.budget import Budget, Meter
-from iskit.data import Dataset
-from iskit.feed import Feed
 from iskit.randomness import Stream, uniform_all
 from iskit.samplers import samplers
+from iskit.walk import Walk
 
 PER_EPOCH = ("unif", "p", "c", "online_batch", "loss_history", "infobatch")
 
@@ -40,25 +38,23 @@ def _measure(n: int, spec: str, budget: float, repeats: int) -> dict[str, object
     torch.set_num_threads(1)
     before = _peak()
     label = torch.zeros(1, dtype=torch.int64).expand(n)
-    image = torch.zeros(1, 1, 1, 1, dtype=torch.uint8).expand(n, 1, 1, 1)
-    data = Dataset(image, label, image[:1], label[:1], mean=(0.0,), std=(1.0,), classes=("only",))
     amount = Budget(budget, "backward", full=10 * n)
     sampler = samplers.create(spec)
     sampler.bind(label=label, budget=amount, epochs=10, batch_size=128, seed=1)
     for state in sampler.state_dict().values():
         if state.shape == (n,):
             state.copy_(uniform_all(1, Stream.CONTROL, 0, n))  # as if everything had been trained
-    feed = Feed(data, sampler, Pipeline.parse("none"), amount, Meter(), 128, seed=1)
+    walk = Walk(sampler, amount, Meter(), n, seed=1, device=label.device)
     seconds = []
-    for epoch in range(repeats):
-        feed.epoch = epoch
+    for _ in range(repeats):
         start = time.perf_counter()
-        feed._plan(t=0.1)
+        walk.advance(t=0.1)
         seconds.append(time.perf_counter() - start)
+        walk.position = len(walk.rows)
     return {
         "sampler": spec,
         "examples": n,
-        "chosen": len(feed.rows),
+        "chosen": len(walk.rows),
         "seconds": min(seconds),
         "bytes_an_example": (_peak() - before) / n,
     }
