@@ -176,7 +176,8 @@ class Trainer:
         return logits
 
     def _evaluate(self, t: float) -> None:
-        self.evaluated = int(t * self.evals)
+        # At least one more: 0.29 x 100 is 28.999...96, and the 29th would be due again.
+        self.evaluated = max(self.evaluated + 1, int(t * self.evals))
         self.watch.switch("eval")
         accuracy, loss = evaluate(self.model, self.data, bf16=self.bf16)
         self.watch.switch(None)
