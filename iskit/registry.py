@@ -64,12 +64,15 @@ class Registry(Generic[T]):
         self._names: dict[str, str] = {}  # of every name and alias in lower case
 
     def register(self, name: str, *aliases: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
-        """Decorator: makes a class or function known. ValueError if one of its names is taken."""
+        """Decorator: makes a class or function known. ValueError if one of its names is taken.
+
+        aliases: other spellings, the first of them as papers write it.
+        """
 
         def add(part: Callable[..., T]) -> Callable[..., T]:
             words = [word.lower() for word in (name, *aliases)]
-            for place, word in enumerate(words):
-                if word in self._names or word in words[:place]:
+            for word in words:
+                if word in self._names:
                     raise ValueError(f"{self.kind} {word!r} is registered already")
             self._names.update(dict.fromkeys(words, name))
             self._parts[name], self._aliases[name] = part, aliases
@@ -78,7 +81,7 @@ class Registry(Generic[T]):
         return add
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._parts)
+        return iter(sorted(self._parts))
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and name.lower() in self._names
@@ -86,8 +89,10 @@ class Registry(Generic[T]):
     def __getitem__(self, name: str) -> Callable[..., T]:
         return self._parts[self._find(name)]
 
-    def aliases(self, name: str) -> list[str]:
-        return list(self._aliases[self._find(name)])
+    def title(self, spec: str) -> str:
+        """The spec as shown to people, with the name that papers use: `p(smooth=False)` -> `p-SGD(smooth=False)`."""
+        name, _ = self.parse(spec)
+        return self.canonical(spec).replace(name, next(iter(self._aliases[name]), name), 1)
 
     def card(self, name: str) -> Card:
         """The card at the head of the part's file, or of the class where a file holds an alias."""

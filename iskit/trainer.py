@@ -103,7 +103,7 @@ class Trainer:
             )
         device = data.label.device
         self.model, self.data, self.sampler = model, data, sampler
-        self.lr, self.schedule, self.evals = lr, schedule, evals
+        self.lr, self.schedule, self.evals, self.seed = lr, schedule, evals, seed
         self.device_type, self.bf16 = device.type, precision == "bf16"
         self.meter = Meter()
         self.history = History(len(data), device)
@@ -134,6 +134,8 @@ class Trainer:
 
     def _step(self, t: float) -> None:
         batch = self.feed.batch(t, self.score)
+        # Dropout and the like draw from torch's own generator: seeded a step, so nothing has to be saved.
+        torch.manual_seed((self.seed << 32) + self.meter.steps)
         self.model.train()
         with self._autocast():
             logits = self.model(batch.image)
@@ -212,7 +214,6 @@ class Trainer:
             "history": self.history.state_dict(),
             "evaluated": self.evaluated,
             "sums": self.sums,
-            "random": torch.get_rng_state(),  # of the model's own draws, such as dropout
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -224,7 +225,6 @@ class Trainer:
         self.meter.seconds = seconds  # the stopwatch writes into this very dict
         self.evaluated = state["evaluated"]
         self.sums.copy_(state["sums"])
-        torch.set_rng_state(state["random"].cpu())
 
 
 @torch.no_grad()
