@@ -39,5 +39,5 @@ class Standard(Augment):
         inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
         first = torch.arange(n, device=image.device)[:, None, None] * (height * width)
         pixel = first + rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None, :]
-        out = image.reshape(n * height * width, -1)[pixel.view(-1)].view_as(image)
+        out = image.flatten(0, 2)[pixel.view(-1)].view_as(image)
         return out.mul_(inside[..., None])
