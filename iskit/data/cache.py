@@ -79,7 +79,10 @@ def _writing(folder: Path) -> Iterator[None]:
 def _read(path: Path) -> dict[str, np.ndarray] | None:
     """None if the file is absent or damaged: then it is made anew."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with (
+            path.open("rb") as opened,
+            np.load(opened, allow_pickle=False) as file,
+        ):  # given a path, it may not close it
             arrays = {name: file[name] for name in file.files}
     except Exception:  # whatever a damaged file makes zipfile or NumPy raise
         return None
