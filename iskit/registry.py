@@ -122,9 +122,9 @@ class Registry(Generic[T]):
                 remedy = suggest(key, known) if known else f"{name} has no options"
                 raise InputError(f"{self.kind}={spec!r} has the unknown option {key!r}: {remedy}")
             options[key] = self._typed(spec, key, value, hints.get(key, Any))
-        for key, option in known.items():
-            if option.default is option.empty and key not in options:
-                raise InputError(f"{self.kind}={spec!r} needs the option {key}: write {name}({key}=...)")
+        missing = [key for key, p in known.items() if p.default is p.empty and key not in options]
+        if missing:
+            raise InputError(f"{self.kind}={spec!r} needs {missing[0]}: write {name}({missing[0]}=...)")
         return name, options
 
     def canonical(self, spec: str) -> str:

@@ -126,8 +126,8 @@ def test_what_can_be_meant_is_understood(spec, options):
         ("saw(cuts=0.5)", "cuts=0.5 must be tuple"),
         ("saw(cuts=[0.5])", "cuts=[0.5] must be tuple"),
         ("saw(length=1" + 400 * "0" + ")", "must be float"),
-        ("glue", "needs the option path: write glue(path=...)"),
-        ("glue()", "needs the option path: write glue(path=...)"),
+        ("glue", "needs path: write glue(path=...)"),
+        ("glue()", "needs path: write glue(path=...)"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_a_remedy(spec, words):
