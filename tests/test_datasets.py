@@ -566,7 +566,7 @@ def test_parquet_names_classes_by_the_metadata_whatever_the_limit(tmp_path):
     ("label", "message"),
     [
         ([0, None], "row 1: the label is missing"),
-        ([0, -1], "training set has the label -1, out of range"),
+        ([0, -1], r"train\.parquet, row 1: the label -1 is out of range"),
         ([0.5, 1.5], "no column to read as label"),
     ],
 )

@@ -72,7 +72,7 @@ class Dataset:
         for number, name in enumerate(self.classes):
             members = random.permutation(np.flatnonzero(label == number))
             wanted = each + (number < rest)
-            if wanted >= len(members):
+            if wanted and wanted >= len(members):
                 raise InputError(
                     f"validation={count} takes {wanted} examples of class {name!r}, "
                     f"which has {len(members)}: give a smaller number"

@@ -80,7 +80,15 @@ class Parquet(Loader):
             if column.null_count:
                 row = int(np.flatnonzero(column.is_null().to_numpy())[0])
                 raise InputError(f"{path}, row {row}: the label is missing: remove or label the row")
-            parts.append(column.to_numpy().astype(np.int64))
+            label = column.to_numpy().astype(np.int64)
+            classes = len(self.names) or label.max(initial=0) + 1
+            wrong = np.flatnonzero((label < 0) | (label >= classes))
+            if len(wrong):
+                raise InputError(
+                    f"{path}, row {wrong[0]}: the label {label[wrong[0]]} is out of range: "
+                    f"labels must be 0 to {classes - 1}"
+                )
+            parts.append(label)
         return np.concatenate(parts)
 
     def _encoded(self, paths: list[Path], rows: np.ndarray) -> Iterator[tuple[bytes | None, str]]:
