@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 
 from iskit import files
 from iskit.errors import InputError
@@ -33,6 +32,8 @@ def fingerprint(paths: Iterable[Path]) -> str:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """One process at a time; others wait. InputError if the lock cannot be written."""
+    from filelock import FileLock  # only here: sets in memory, and digits, do without
+
     lock = FileLock(path)
     with _writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)

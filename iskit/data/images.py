@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
-from tqdm import tqdm
 
 from iskit.errors import InputError
 
@@ -31,6 +30,8 @@ def decode_all(encoded: Iterable[Encoded], count: int, size: int, title: str) ->
     size: side length to scale to; 0 keeps the images' own, which must be square and alike.
     Raises InputError naming the first image that cannot be used.
     """
+    from tqdm import tqdm  # only here: training on images decoded before does without
+
     out: np.ndarray | None = None
     done, grey = 0, True
     remaining = iter(encoded)
