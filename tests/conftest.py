@@ -49,7 +49,7 @@ def make(tiny: Dataset) -> Callable[..., Trainer]:
     """`make("p(smooth=False)", budget=0.5)` -> a Trainer on the tiny data set; its model depends on the seed alone."""
 
     def make_trainer(sampler: str = "unif", augment: str = "none", data: Dataset = tiny, **settings: Any) -> Trainer:
-        settings = {"budget": 0.5, "epochs": 6, "batch_size": 24, "lr": 0.05, "evals": 3, "seed": 1} | settings
+        settings = {"budget": 0.5, "epochs": 4, "batch_size": 16, "lr": 0.05, "evals": 3, "seed": 1} | settings
         model = settings.pop("model", "cnn(width=4)")
         settings["schedule"] = schedules.partial(settings.pop("schedule", "linear"))
         with torch.random.fork_rng(devices=[]):

@@ -1,5 +1,6 @@
 """Batches: no row is lost or doubled, each looks as its (epoch, index) says, and any step can be resumed."""
 
+import copy
 import dataclasses
 
 import pytest
@@ -75,10 +76,10 @@ def test_rows_come_in_the_common_order_and_partial_batches_are_carried_over(make
 
 
 def test_over_a_full_run_every_example_is_trained_once_an_epoch(make):
-    trainer = make("sgd", budget=1, epochs=12)  # 12 x 200 rows are 100 batches of 24
+    trainer = make("sgd", budget=1, epochs=4, batch_size=32)  # 4 x 200 rows are 25 batches of 32
     for _ in trainer:
         pass
-    assert trainer.history.counts.tolist() == [12] * 200
+    assert trainer.history.counts.tolist() == [4] * 200
 
 
 def test_a_row_carries_its_own_label_target_image_and_weight(make_feed, tiny):
@@ -147,7 +148,7 @@ def test_a_selector_that_keeps_nothing_raises(make_feed):
         def select(self, pool, score):
             return torch.empty(0, dtype=torch.int64), torch.empty(0)
 
-    with pytest.raises(RuntimeError, match=r"kept none of 2\d\d candidates in a row: loosen its options"):
+    with pytest.raises(RuntimeError, match=r"kept none of \d+ candidates in a row: loosen its options"):
         walk(make_feed(Nothing(24, 1)), 1)
 
 
@@ -178,17 +179,19 @@ def test_a_resumed_feed_gives_the_same_batches(make_feed, tmp_path, spec, done):
     resumed.load_state_dict(torch.load(tmp_path / "feed.pt", weights_only=True))
     for a, b in zip(walk(feed, 15), walk(resumed, 15), strict=True):
         assert same(a, b)
-    assert (feed.epoch, feed.position, feed.number) == (resumed.epoch, resumed.position, resumed.number)
 
 
 def test_a_saved_feed_is_not_changed_by_going_on(make_feed):
     feed = make_feed(Keeps(60, 3), "standard|mixup")
     walk(feed, 3)
     state = feed.state_dict()
-    rows, kept = state["rows"].clone(), state["kept"]["image"].clone()
+    before = copy.deepcopy(state)
     walk(feed, 20)
-    assert torch.equal(state["rows"], rows)
-    assert torch.equal(state["kept"]["image"], kept)
+    resumed, other = (make_feed(Keeps(60, 3), "standard|mixup") for _ in range(2))
+    resumed.load_state_dict(state)
+    other.load_state_dict(before)
+    for a, b in zip(walk(resumed, 15), walk(other, 15), strict=True):
+        assert same(a, b)
 
 
 def test_a_checkpoint_of_the_feed_does_not_grow_with_the_images(make_feed, tmp_path):

@@ -146,3 +146,10 @@ def test_a_large_seed_does_not_disturb_its_neighbours():
     top = 2**32 - 1
     assert not torch.equal(uniform_all(top, 1, 0, 8), uniform_all(0, 1, 0, 8))
     assert not torch.equal(permutation(top, 1, 0, 8), permutation(0, 1, 0, 8))
+
+
+def test_no_two_streams_are_one():
+    """An IntEnum takes a second name of a number for an alias, silently; and pipelines add 256 a stage."""
+    numbers = [stream.value for stream in Stream.__members__.values()]
+    assert len(set(numbers)) == len(Stream.__members__)
+    assert 0 < min(numbers) <= max(numbers) < 256

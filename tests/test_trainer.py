@@ -97,7 +97,7 @@ def test_bf16_runs_and_stays_near_float32(make):
 
 def test_every_step_is_plain_sgd_with_momentum_decay_and_schedule(make, tiny):
     """Against a loop written out, with torch.optim.SGD and the rates of the linear schedule."""
-    settings = {"epochs": 2, "budget": 1, "lr": 0.2, "momentum": 0.8, "weight_decay": 0.01}
+    settings = {"epochs": 2, "budget": 1, "batch_size": 24, "lr": 0.2, "momentum": 0.8, "weight_decay": 0.01}
     trainer, reference = make("sgd", **settings), make("sgd", **settings)
     model = reference.model
     optimizer = torch.optim.SGD(model.parameters(), 0.2, 0.8, weight_decay=0.01)
@@ -128,7 +128,7 @@ def test_every_step_is_plain_sgd_with_momentum_decay_and_schedule(make, tiny):
     ],
 )
 def test_evaluations_are_spread_evenly_and_the_end_is_one(make, evals, expected):
-    trainer = finish(make("sgd", budget=1, epochs=6, evals=evals))  # 50 steps of 24 = 1200 rows
+    trainer = finish(make("sgd", budget=1, evals=evals))  # 50 steps of 16 are 4 x 200 rows
     t = [row["t"] for row in trainer.history.rows]
     assert len(t) == len(expected)
     assert all(0 <= ours - goal < 1 / 50 for ours, goal in zip(t, expected, strict=True))
@@ -162,8 +162,8 @@ def test_history_rows(make):
     assert torch.equal(trainer.history.counts, seen)
     assert first["train_loss"] == pytest.approx(torch.cat(losses[:cut]).mean().item(), rel=1e-5)
     assert last["train_loss"] == pytest.approx(torch.cat(losses[cut:]).mean().item(), rel=1e-5)
-    assert (last["step"], last["forward"], last["backward"], last["forward_only"]) == (25, 600, 600, 0)
-    assert last["epoch"] == 5
+    assert (last["step"], last["forward"], last["backward"], last["forward_only"]) == (25, 400, 400, 0)
+    assert last["epoch"] == 3
     assert last["coverage"] == (seen > 0).double().mean().item()
     frame = trainer.history.frame()
     assert list(frame["t"]) == [first["t"], 1.0]
@@ -202,7 +202,7 @@ def test_evaluate_does_not_depend_on_the_size_of_its_batches(make, digits, monke
 @pytest.mark.parametrize("augment", ["standard|mixup"])
 @pytest.mark.parametrize("name", list(samplers))
 def test_a_resumed_run_ends_bit_for_bit_the_same(make, name, augment, tmp_path):
-    settings = {"budget": BUDGET[name], "epochs": 4, "evals": 7}
+    settings = {"budget": BUDGET[name], "evals": 7}
     whole = finish(make(name, augment, **settings))
     for stop in (1, 11, whole.meter.steps):  # before and after an evaluation, at the end
         killed = make(name, augment, **settings)
@@ -276,13 +276,13 @@ def test_a_loop_may_be_left_and_entered_again(make):
 def test_scoring_leaves_parameters_buffers_and_mode_untouched_and_is_charged(make):
     trainer = scoring(make("scan"))
     batch = trainer.feed.batch(0.0, trainer.score)
-    assert trainer.meter.forward_only == 48
+    assert trainer.meter.forward_only == 32
     assert (trainer.meter.forward, trainer.meter.backward, trainer.meter.steps) == (0, 0, 0)
     before = copy.deepcopy(trainer.model.state_dict())
     logits = trainer.score(batch)
     assert not logits.requires_grad
     assert trainer.model.training
-    assert trainer.meter.forward_only == 72
+    assert trainer.meter.forward_only == 48
     assert all(torch.equal(value, before[key]) for key, value in trainer.model.state_dict().items())
     trainer.model.eval()
     assert torch.equal(logits, trainer.model(batch.image))  # eval mode: no row depends on another
@@ -301,9 +301,9 @@ def test_seconds_of_train_scoring_and_evaluation_stand_apart(make):
 
     trainer = scoring(make("scan", budget=0.5, evals=3, clock=lambda: now[0]))
     forward = trainer.model.forward
-    trainer.model.forward = lambda x: taking({48: 10, 24: 1, 80: 100}[len(x)], forward)(x)
+    trainer.model.forward = lambda x: taking({32: 10, 16: 1, 80: 100}[len(x)], forward)(x)
     finish(trainer)
-    assert trainer.meter.seconds == {"train": 25, "scoring": 250, "eval": 300, "warmup": 0}
+    assert {"train": 25, "scoring": 250, "eval": 300, "warmup": 0}.items() <= trainer.meter.seconds.items()
     assert trainer.history.rows[-1]["seconds_eval"] == 300  # its own time is in each row
     assert trainer.history.rows[0]["seconds_eval"] == 100
 
@@ -314,7 +314,7 @@ def test_a_budget_in_seconds_is_spent_by_training_and_scoring_alone(make):
     forward = trainer.model.forward
 
     def slow(x):
-        now[0] += {48: 3, 24: 1, 80: 1000}[len(x)]
+        now[0] += {32: 3, 16: 1, 80: 1000}[len(x)]
         return forward(x)
 
     trainer.model.forward = slow
@@ -349,7 +349,7 @@ def test_an_enormous_learning_rate_diverges(make):
 
 def test_a_budget_too_small_for_a_batch_is_refused(make):
     with pytest.raises(
-        InputError, match=r"budget=0\.019 of 6 epochs x 200 examples is 23 examples, less than one batch"
+        InputError, match=r"budget=0\.019 of 4 epochs x 200 examples is 15 examples, less than one batch"
     ):
         make(budget=0.019)
     assert finish(make(budget=0.02)).meter.steps == 1
@@ -363,7 +363,7 @@ def test_a_batch_larger_than_the_training_set_is_refused(make):
         InputError, match="batch_size=201 is more than the 200 training examples: set it to at most 200"
     ):
         make(batch_size=201, budget=1)
-    assert finish(make(batch_size=200, budget=1)).meter.steps == 6
+    assert finish(make(batch_size=200, budget=1)).meter.steps == 4
 
 
 def test_sgd_with_a_smaller_budget_is_refused(make):
