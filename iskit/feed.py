@@ -11,6 +11,7 @@ from iskit.data import Dataset
 from iskit.randomness import Stream, permutation
 from iskit.samplers import Batch, Sampler, Score
 
+PATIENCE = 10_000  # candidates a selector may pass over in a row: one that remembers losses must first see them fall
 CHUNK = 4096  # rows augmented at once: large enough to hide overheads, small enough for a CPU's cache
 
 
@@ -45,7 +46,7 @@ class Feed:
         self.kept: Batch | None = None  # rows selected, waiting for a full batch
 
     def batch(self, t: float, score: Score) -> Batch:
-        """The next batch at progress t. RuntimeError if the sampler keeps nothing over a whole epoch of candidates."""
+        """The next batch at progress t. RuntimeError if the sampler keeps none of an epoch of candidates, or PATIENCE."""
         seen = 0
         while self.kept is None or len(self.kept) < self.batch_size:
             pool = self._pool(self.sampler.candidates(), t)
@@ -59,7 +60,7 @@ class Feed:
                 seen = 0
             else:
                 seen += self.sampler.candidates()
-                if seen > len(self.data):
+                if seen > max(len(self.data), PATIENCE):
                     raise RuntimeError(f"sampler kept none of {seen} candidates in a row: loosen its options")
         batch, self.kept = _split(self.kept, self.batch_size)
         return batch

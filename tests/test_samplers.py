@@ -122,7 +122,7 @@ def test_every_sampler_lands_on_its_seconds(make, name):
         spent.append(trainer.meter.training_seconds)
     assert spent[-2] < 30 <= spent[-1]
     assert spent[-1] - 30 < max(np.diff(spent))
-    assert trainer.meter.seconds["eval"] >= 5  # paid by nobody
+    assert trainer.meter.seconds["eval"] == len(trainer.history.rows)  # a second each, paid by nobody
     assert trainer.history.rows[-1]["t"] == 1
 
 
