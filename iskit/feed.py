@@ -46,7 +46,7 @@ class Feed:
         self.kept: Batch | None = None  # rows selected, waiting for a full batch
 
     def batch(self, t: float, score: Score) -> Batch:
-        """The next batch at progress t. RuntimeError if the sampler keeps none of an epoch of candidates, or PATIENCE."""
+        """The next batch at progress t. RuntimeError if the sampler keeps none of an epoch, or PATIENCE, of candidates."""
         seen = 0
         while self.kept is None or len(self.kept) < self.batch_size:
             pool = self._pool(self.sampler.candidates(), t)
