@@ -46,7 +46,7 @@ class Feed:
         self.kept: Batch | None = None  # rows selected, waiting for a full batch
 
     def batch(self, t: float, score: Score) -> Batch:
-        """The next batch at progress t. RuntimeError if the sampler keeps none of an epoch, or PATIENCE, of candidates."""
+        """The next batch at progress t. RuntimeError if an epoch of candidates (at least PATIENCE) is not kept."""
         seen = 0
         while self.kept is None or len(self.kept) < self.batch_size:
             pool = self._pool(self.sampler.candidates(), t)
