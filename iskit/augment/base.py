@@ -60,8 +60,9 @@ class Pipeline:
             stage.bind(seed=seed, place=place, pad=pad, flip=flip, mean=mean)
 
     def image(self, image: Tensor, index: Tensor, epoch: int) -> Tensor:
-        for stage in self.stages:
-            image = stage.image(image, index, epoch)
+        if len(image):
+            for stage in self.stages:
+                image = stage.image(image, index, epoch)
         return image
 
     def mix(self, image: Tensor, target: Tensor, number: int) -> tuple[Tensor, Tensor]:

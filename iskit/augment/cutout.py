@@ -41,4 +41,4 @@ class Cutout(Augment):
         rows, columns = hidden(draw[:, 0], height), hidden(draw[:, 1], width).repeat_interleave(channels, dim=1)
         mean = torch.tensor(self.mean, device=image.device).mul(255).round().byte()
         square = rows[:, :, None] & columns[:, None, :]
-        return torch.where(square, mean.expand(channels).repeat(width), image.view_as(square)).view_as(image)
+        return torch.where(square, mean.expand(channels).repeat(width), image.reshape(square.shape)).view(image.shape)

@@ -32,7 +32,7 @@ class Standard(Augment):
         draw = words(self.seed, self.stream(Stream.CROP), epoch, index, 3)
         # Scaling a 32-bit word to so small a range by multiplication is biased by less than 1e-8.
         row, column = (draw[:, :2] * (2 * pad + 1) >> 32).unbind(1)
-        padded = F.pad(image, (0, 0, pad, pad, pad, pad))
+        padded = F.pad(image, (0, 0, pad, pad, pad, pad)).contiguous()
         number = torch.arange(n, device=image.device)
         if self.flip:
             # A flipped crop is a crop of the flipped image, at the mirrored offset: the second half of `padded`.

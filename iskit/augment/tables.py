@@ -71,7 +71,7 @@ class Tables:
         """(n, H, W, C) uint8, setting (n,) int64 into the list, x, y (n,) float64 pixels -> a new (n, H, W, C)."""
         changes = [keep, self.move, self.relevel, self.blend, self.cut]
         count = max(1, torch.get_num_threads() * PIECE // image[0].numel()) if self.by_rows else len(image)
-        pieces = zip(*(part.split(count) for part in (image, setting, x, y)), strict=True)
+        pieces = zip(*(part.split(count) for part in (image.contiguous(), setting, x, y)), strict=True)
         return torch.cat([self._each(self.family[piece[1]], changes, *piece) for piece in pieces])
 
     def _each(self, kind: Tensor, changes: Sequence[Callable[..., Tensor]], *inputs: Tensor) -> Tensor:
