@@ -109,7 +109,7 @@ class Trainer:
         self.history = History(len(data), device)
         self.watch = Stopwatch(self.meter.seconds, device, clock)
         sampler.bind(label=data.label, budget=self.budget, epochs=epochs, batch_size=batch_size, seed=seed)
-        augment.bind(seed=seed, pad=data.pad, flip=data.flip)
+        augment.bind(seed=seed, pad=data.pad, flip=data.flip, mean=data.mean)
         self.feed = Feed(data, sampler, augment, self.budget, self.meter, batch_size, seed)
         parameters = model.parameters()
         self.optimizer: torch.optim.Optimizer
