@@ -116,6 +116,11 @@ def test_draws_of_one_place_are_independent_of_each_other():
     assert np.abs(correlation[np.triu_indices(len(correlation), 1)]).max() < 4 / np.sqrt(N)
 
 
+def test_uniform_all_shares_no_word_with_uniform():
+    whole, rows = uniform_all(1, 2, 0, 4000), uniform(1, 2, 0, torch.arange(4000), 8)
+    assert not set(whole.tolist()) & set(rows.flatten().tolist())
+
+
 @pytest.mark.parametrize("source", [name for name in SOURCES if name != "permutation"])
 def test_uniforms_are_uniform(source):
     drawn = SOURCES[source](7, Stream.CHOICE, 5, N)
