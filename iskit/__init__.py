@@ -4,18 +4,19 @@ from importlib import import_module
 from typing import Any
 
 # Looked up when first used: the training path must import without the notebooks' and the command line's libraries.
+# No name may be a module's: importing that module would hide it.
 _HOME = {
     "Experiment": "iskit.experiment",
     "InputError": "iskit.errors",
     "Run": "iskit.run",
     "Sweep": "iskit.sweep",
-    "counts": "iskit.results",
+    "counts_of": "iskit.archive",
     "grid": "iskit.sweep",
-    "history": "iskit.results",
-    "methods": "iskit.methods",
-    "over_seeds": "iskit.results",
-    "results": "iskit.results",
-    "show": "iskit.methods",
+    "history_of": "iskit.archive",
+    "methods": "iskit.cards",
+    "over_seeds": "iskit.archive",
+    "results": "iskit.archive",
+    "show": "iskit.cards",
 }
 __all__ = sorted(_HOME)
 

@@ -57,7 +57,7 @@ def run(settings: Settings) -> None:
         signal.signal(number, lambda number, frame: stop.append(number))
     with Progress(
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f}% of the budget"),
-        TimeRemainingColumn(), console=console, transient=True,
+        TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal,
     ) as bar:  # fmt: skip
         task = bar.add_task(one.experiment.sampler, total=1.0)
         for t in one:
@@ -101,7 +101,7 @@ def sweep(
 @app.command()
 def methods(name: Annotated[str | None, typer.Argument(help="a sampler or augmentation")] = None) -> None:
     """List every sampler and augmentation, or show one method's card."""
-    from iskit.methods import methods as known
+    from iskit.cards import methods as known
     from iskit.registry import CARD_FIELDS
 
     frame = known()
@@ -140,8 +140,8 @@ def report(notebook: Path, path: Path) -> None:
 
 
 def _table(study: str | None) -> None:
-    from iskit.results import over_seeds
-    from iskit.results import results as read
+    from iskit.archive import over_seeds
+    from iskit.archive import results as read
 
     frame = read(study)
     if frame.empty:

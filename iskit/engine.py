@@ -99,6 +99,6 @@ def check(notebook: Any) -> None:
     settings = {**defaults, **given}
     if kind == "grid":
         for experiment in grid(settings):
-            Run(experiment)
+            Run(experiment).check()
     else:
-        Run(Experiment.parse(settings))
+        Run(Experiment.parse(settings)).check()

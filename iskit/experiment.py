@@ -33,12 +33,12 @@ class Experiment:
     """A budgeted training run. InputError names the field, its value and the remedy."""
 
     study: str = _setting("playground", "folder under outputs/ that collects related runs")
-    dataset: str = _setting("digits", "what to train on: digits, or parquet(...) with the path of a folder")
+    dataset: str = _setting("digits", "what to train on: digits, parquet, ...")
     data_dir: str = _setting("data", "where data sets and caches lie; relative to the project")
     validation: int = _setting(0, "training examples, class-balanced, held out and used in place of the test set")
-    model: str = _setting("cnn", "network: cnn, resnet8, resnet18, each with a width of your own in brackets")
+    model: str = _setting("cnn", "network: cnn, resnet8, resnet18, ...")
     sampler: str = _setting("unif", "which examples are trained on: sgd scan unif p c ...")
-    augment: str = _setting("standard", "how they look: none, standard, standard|mixup, ...")
+    augment: str = _setting("standard", "how they look: none, standard, mixup, ..., joined by |")
     budget: float = _setting(0.3, "share of the full run in (0, 1], or seconds if unit is seconds")
     unit: str = _setting("backward", "what the budget counts: backward (examples trained), cost, seconds")
     epochs: int = _setting(60, "epochs of the full run")

@@ -1,4 +1,4 @@
-"""Plotly figures of results. Every function takes frames from `iskit.results` and returns a figure of fixed height."""
+"""Plotly figures of results: functions of a frame from `iskit.results()` that return a figure of fixed height."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,9 +11,9 @@ from pandas.io.formats.style import Styler
 from plotly.subplots import make_subplots
 
 from iskit import files
+from iskit.archive import counts_of, history_of, over_seeds
 from iskit.data import Dataset
 from iskit.experiment import Experiment
-from iskit.results import counts, history, over_seeds
 from iskit.run import load
 from iskit.samplers import samplers
 
@@ -47,7 +47,7 @@ def curves(frame: pd.DataFrame) -> go.Figure:
     """Accuracy and loss of each run over its progress: test solid, training dotted."""
     figure = make_subplots(1, 2, subplot_titles=["accuracy (%)", "loss"], horizontal_spacing=0.08)
     for number, run in enumerate(frame.to_dict("records")):
-        past = history(run["path"])
+        past = history_of(run["path"])
         for column, quantity in enumerate(("accuracy", "loss"), start=1):
             for prefix, dash in (("", "solid"), ("train_", "dot")):
                 name = f"{_name(run, frame)} {'training' if prefix else 'test'}".strip()
@@ -97,7 +97,7 @@ def sample_counts(frame: pd.DataFrame) -> go.Figure:
     """How often each run trained its examples, the most trained first; a flat line is plain SGD."""
     figure = go.Figure()
     for number, run in enumerate(frame.to_dict("records")):
-        ranked = np.sort(counts(run["path"]))[::-1]
+        ranked = np.sort(counts_of(run["path"]))[::-1]
         if len(ranked) > 2000:  # enough for a screen
             ranked = ranked[np.linspace(0, len(ranked) - 1, 2000).astype(int)]
         figure.add_scatter(
@@ -127,7 +127,7 @@ def gallery(frame: pd.DataFrame, sampler: str = "p", each: int = 10) -> go.Figur
         return _styled(go.Figure(), f"No run of {samplers.title(sampler)} here", 120)
     one = runs.iloc[0]
     data = load(one["dataset"], files.root() / one["data_dir"], int(one["validation"]), torch.device("cpu"))
-    total = np.sum([counts(path) for path in runs["path"]], axis=0)
+    total = np.sum([counts_of(path) for path in runs["path"]], axis=0)
     title = f"{samplers.title(sampler)}: the images trained most and least in {len(runs)} runs"
     return most_and_least(data, total, each, title)
 
@@ -153,7 +153,7 @@ def most_and_least(data: Dataset, trained: np.ndarray, each: int = 10, title: st
         figure.update_yaxes(
             visible=True, showticklabels=False, showgrid=False, title_text=text, row=row, col=1, ticks=""
         )
-    return _styled(figure, title or "Most and least trained images", 320)
+    return _styled(figure, title or "Most and least trained images", 280)
 
 
 def live(news: Mapping[Experiment, Sequence[tuple[float, float]]]) -> go.Figure:

@@ -3,6 +3,7 @@
 import base64
 import copy
 import json
+import logging
 import shutil
 import tempfile
 from pathlib import Path
@@ -56,6 +57,8 @@ def add_images(nb: Any) -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{number}.png" for number in range(len(outputs))]
+        for chatty in ("kaleido", "choreographer"):  # they tell papermill's log about every tab
+            logging.getLogger(chatty).setLevel(logging.WARNING)
         try:
             figures = [pio.from_json(json.dumps(output["data"][PLOTLY]), skip_invalid=True) for output in outputs]
             pio.write_images(figures, paths, width=1000)

@@ -28,7 +28,6 @@ from iskit.schedules import schedules
 from iskit.stats import coverage, effective_sample_size, entropy
 from iskit.trainer import Trainer
 
-CHECKPOINT_SECONDS = 60.0
 ONE_THREAD_FLOP = 8e6  # forward and backward of one image; below it threads cost more than they bring
 
 
@@ -78,8 +77,9 @@ class Run:
     InputError, before anything is written, for an experiment that cannot work.
     """
 
-    def __init__(self, experiment: Experiment, outputs: Path | None = None):
+    def __init__(self, experiment: Experiment, outputs: Path | None = None, checkpoint_seconds: float = 60.0):
         self.experiment = experiment
+        self.checkpoint_seconds = checkpoint_seconds
         parts(experiment)
         self.path = (outputs or files.root() / "outputs") / experiment.study / experiment.run_id(canonical(experiment))
         self.trainer: Trainer | None = None  # while it trains: history and meter can be watched
@@ -92,6 +92,11 @@ class Run:
     def result(self) -> dict[str, Any]:
         return files.read_json(self.path / "result.json")
 
+    def check(self) -> None:
+        """All that can be known before training, data and model included. InputError for what cannot work."""
+        if not self.finished:
+            self._bind(torch.device("cpu"))
+
     def train(self) -> dict[str, Any]:
         """Trains to the end, or returns what an earlier run found."""
         for _ in self:
@@ -101,39 +106,40 @@ class Run:
     def __iter__(self) -> Iterator[float]:
         if self.finished:
             return
-        e, p = self.experiment, parts(self.experiment)
-        data = load(e.dataset, files.root() / e.data_dir, e.validation, p.device)
-        with torch.random.fork_rng():
-            torch.manual_seed(e.seed)
-            model = p.model(len(data.classes), data.channels, data.size).to(p.device)
-        model = model.to(memory_format=torch.channels_last)
         threads = torch.get_num_threads()
-        torch.set_num_threads(good_threads(model, data))
-        precision = e.precision if e.precision != "auto" else "bf16" if p.device.type == "cuda" else "float32"
+        self.trainer = self._bind(parts(self.experiment).device)
+        torch.set_num_threads(good_threads(self.trainer.model, self.trainer.data))
         try:
-            self.trainer = trainer = Trainer(
-                model,
-                data,
-                p.sampler,
-                p.augment,
-                budget=e.budget,
-                unit=e.unit,
-                epochs=e.epochs,
-                batch_size=e.batch_size,
-                optimizer=e.optimizer,
-                lr=e.lr,
-                schedule=p.schedule,
-                momentum=e.momentum,
-                weight_decay=e.weight_decay,
-                seed=e.seed,
-                evals=e.evals,
-                precision=precision,
-            )
-            yield from self._recorded(trainer, data, precision)
+            yield from self._recorded(self.trainer)
         finally:
             torch.set_num_threads(threads)
 
-    def _recorded(self, trainer: Trainer, data: Dataset, precision: str) -> Iterator[float]:
+    def _bind(self, device: torch.device) -> Trainer:
+        e, p = self.experiment, parts(self.experiment)
+        data = load(e.dataset, files.root() / e.data_dir, e.validation, device)
+        with torch.random.fork_rng():
+            torch.manual_seed(e.seed)
+            model = p.model(len(data.classes), data.channels, data.size).to(device)
+        return Trainer(
+            model.to(memory_format=torch.channels_last),
+            data,
+            p.sampler,
+            p.augment,
+            budget=e.budget,
+            unit=e.unit,
+            epochs=e.epochs,
+            batch_size=e.batch_size,
+            optimizer=e.optimizer,
+            lr=e.lr,
+            schedule=p.schedule,
+            momentum=e.momentum,
+            weight_decay=e.weight_decay,
+            seed=e.seed,
+            evals=e.evals,
+            precision=("bf16" if device.type == "cuda" else "float32") if e.precision == "auto" else e.precision,
+        )
+
+    def _recorded(self, trainer: Trainer) -> Iterator[float]:
         """Trains, and keeps the folder true to what happens."""
         self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / "run.lock")
@@ -144,7 +150,7 @@ class Run:
         with lock:
             checkpoint = self.path / "checkpoint.pt"
             if checkpoint.exists():
-                state = torch.load(checkpoint, weights_only=True, map_location=data.label.device)
+                state = torch.load(checkpoint, weights_only=True, map_location=trainer.data.label.device)
                 trainer.load_state_dict(state)
             files.write_text(self.path / "params.yaml", _yaml(self.experiment))
             self._status("running")
@@ -152,7 +158,7 @@ class Run:
             try:
                 for t in trainer:
                     yield t
-                    if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                    if time.monotonic() - saved > self.checkpoint_seconds:
                         files.write(checkpoint, functools.partial(torch.save, trainer.state_dict()))
                         self._status("running", t=t)
                         saved = time.monotonic()
@@ -163,11 +169,10 @@ class Run:
             except BaseException as error:
                 self._status("stopped" if isinstance(error, KeyboardInterrupt) else "failed", error=str(error))
                 raise
-            trainer.history.frame().to_parquet(self.path / ".history.parquet")
-            (self.path / ".history.parquet").replace(self.path / "history.parquet")
+            files.write(self.path / "history.parquet", trainer.history.frame().to_parquet)
             files.write(self.path / "counts.npy", functools.partial(_save_counts, trainer))
             # Last, for it is what makes the run finished.
-            files.write_json(self.path / "result.json", summary(trainer, data, precision))
+            files.write_json(self.path / "result.json", summary(trainer))
             self._status("finished", t=1.0)
             checkpoint.unlink(missing_ok=True)
 
@@ -195,12 +200,14 @@ def good_threads(model: nn.Module, data: Dataset) -> int:
     image = torch.zeros(1, data.channels, data.size, data.size, device=data.image.device)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model.eval()(image)
+    model.train()
     return 1 if 3 * counter.get_total_flops() < ONE_THREAD_FLOP else torch.get_num_threads()
 
 
-def summary(trainer: Trainer, data: Dataset, precision: str) -> dict[str, Any]:
+def summary(trainer: Trainer) -> dict[str, Any]:
     """What result.json holds: numbers, and everything they depend on that params.yaml does not say."""
     last, meter, counts = trainer.history.rows[-1], trainer.meter, trainer.history.counts
+    data = trainer.data
     device = data.label.device
     return {
         "accuracy": last["accuracy"],
@@ -220,7 +227,7 @@ def summary(trainer: Trainer, data: Dataset, precision: str) -> dict[str, Any]:
         "examples": len(data),
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})",
-        "precision": precision,
+        "precision": "bf16" if trainer.bf16 else "float32",
         "threads": torch.get_num_threads(),
         "versions": {name: version(name) for name in ("iskit", "torch", "numpy")},
         "commit": commit(),

@@ -7,7 +7,6 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,8 +107,9 @@ class Sweep:
                     try:
                         yield news.get(timeout=0.1)
                     except queue.Empty:
-                        done, tasks = wait_for(tasks, timeout=0)
-                        for task in done:
+                        # Not concurrent.futures.wait: it waits for ever for tasks cancelled by shutdown.
+                        for task in [task for task in tasks if task.done()]:
+                            tasks.remove(task)
                             if not task.cancelled():
                                 task.result()  # raises what the worker raised
             finally:

@@ -105,6 +105,8 @@ class Trainer:
         self.model, self.data, self.sampler = model, data, sampler
         self.lr, self.schedule, self.evals, self.seed = lr, schedule, evals, seed
         self.device_type, self.bf16 = device.type, precision == "bf16"
+        cuda = device.type == "cuda"
+        self.generator = torch.cuda.default_generators[device.index or 0] if cuda else torch.default_generator
         self.meter = Meter()
         self.history = History(len(data), device)
         self.watch = Stopwatch(self.meter.seconds, device, clock)
@@ -121,6 +123,7 @@ class Trainer:
         self.sums = torch.zeros(3, device=device, dtype=torch.float64)  # training loss, hits, rows since the last one
 
     def __iter__(self) -> Iterator[float]:
+        self.model.train()
         while (t := self.budget.spent(self.meter)) < 1:
             self.watch.switch("train")
             self._step(t)
@@ -134,9 +137,9 @@ class Trainer:
 
     def _step(self, t: float) -> None:
         batch = self.feed.batch(t, self.score)
-        # Dropout and the like draw from torch's own generator: seeded a step, so nothing has to be saved.
-        torch.manual_seed((self.seed << 32) + self.meter.steps)
-        self.model.train()
+        # Dropout and the like draw from torch's own generator: seeded a step, so nothing has to be saved. Not by
+        # torch.manual_seed: where no GPU is in use it keeps a traceback for later, at every call.
+        self.generator.manual_seed((self.seed << 32) + self.meter.steps)
         with self._autocast():
             logits = self.model(batch.image)
         loss = F.cross_entropy(logits.float(), batch.target, reduction="none")

@@ -13,10 +13,10 @@ import plotly.graph_objects as go
 from IPython.display import display
 
 from iskit import plots
+from iskit.archive import results
 from iskit.augment import augments
 from iskit.experiment import Experiment
 from iskit.notebook import hands
-from iskit.results import results
 from iskit.run import Run
 from iskit.samplers import samplers
 from iskit.sweep import Sweep, grid
@@ -154,7 +154,9 @@ class Panel:
         """The results of the chosen runs, and the views of them."""
         paths = [str(Run(experiment).path) for experiment in self.experiments]
         found = results(self.experiments[0].study)
-        self.frame = found[found["path"].isin(paths)].reset_index(drop=True) if len(found) else found
+        if len(found):  # in the order chosen, which the legends follow
+            found = found.set_index("path").loc[[path for path in paths if path in set(found["path"])]].reset_index()
+        self.frame = found
         for draw in self.views:
             draw()
 

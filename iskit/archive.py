@@ -51,7 +51,7 @@ def _with_speedup(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
-    """Mean and sample deviation over seeds, one row for each configuration of sampler, augment and budget."""
+    """Mean and sample deviation over seeds, of seconds the median; one row a configuration."""
     keys = ["study", "dataset", "model", "augment", "sampler", "budget", "unit"]
     return (
         frame.groupby(keys, sort=False)
@@ -59,7 +59,7 @@ def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
             accuracy=("accuracy", "mean"),
             deviation=("accuracy", "std"),
             seeds=("seed", "nunique"),
-            seconds=("training_seconds", "mean"),
+            seconds=("training_seconds", "median"),  # one run that was disturbed must not bend the plot
             speedup=("speedup", "mean"),
             backward=("passes_backward", "mean"),
             equivalent_budget=("equivalent_budget", "mean"),
@@ -70,13 +70,13 @@ def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def history(path: str | Path) -> pd.DataFrame:
+def history_of(path: str | Path) -> pd.DataFrame:
     """The evaluations of one run. InputError if the folder holds no finished run."""
     return pd.read_parquet(_file(path, "history.parquet"))
 
 
-def counts(path: str | Path) -> np.ndarray:
-    """(N,) int64: how often each training example of one run was trained. InputError as in `history`."""
+def counts_of(path: str | Path) -> np.ndarray:
+    """(N,) int64: how often each training example of one run was trained. InputError as in `history_of`."""
     return np.load(_file(path, "counts.npy"), allow_pickle=False)
 
 
