@@ -227,7 +227,7 @@ def test_a_wrong_checksum_is_refused(name, tmp_path, monkeypatch):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    with pytest.raises(InputError, match=rf"{datasets[name].__name__} cannot be read"):
+    with pytest.raises(InputError, match=rf"{datasets[name].original} cannot be read"):
         datasets.create(name, tmp_path).load()
 
 
@@ -266,9 +266,17 @@ def test_a_packed_file_put_in_place_by_hand_is_found(tmp_path, monkeypatch):
 def test_a_half_unpacked_file_is_unpacked_again(tmp_path, monkeypatch):
     """As a process killed while unpacking leaves it; torchvision would read it, having checked the packed file."""
     _, image, *_ = mnist(tmp_path, monkeypatch)
-    packed = tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte.gz"
-    whole = gzip.decompress(packed.read_bytes())
-    packed.with_suffix("").write_bytes(whole[:16] + bytes(len(whole) - 16))
+    for packed in (tmp_path / "MNIST" / "raw").glob("*.gz"):
+        whole = gzip.decompress(packed.read_bytes())
+        packed.with_suffix("").write_bytes(whole[:16] + bytes(len(whole) - 16))
+    assert same(datasets.create("mnist", tmp_path).load().image, image)
+
+
+def test_unpacked_files_serve_without_the_packed_ones(tmp_path, monkeypatch):
+    _, image, *_ = mnist(tmp_path, monkeypatch)
+    for packed in (tmp_path / "MNIST" / "raw").glob("*.gz"):
+        packed.with_suffix("").write_bytes(gzip.decompress(packed.read_bytes()))
+        packed.unlink()
     assert same(datasets.create("mnist", tmp_path).load().image, image)
 
 
@@ -335,3 +343,12 @@ def test_a_damaged_image_folder_is_refused(harm, message, tmp_path, monkeypatch)
     harm(tmp_path / "pictures")
     with pytest.raises(InputError, match=message):
         datasets.create(spec, tmp_path).load()
+
+
+def test_training_and_test_images_of_different_sizes_are_refused_unless_scaled(tmp_path, monkeypatch):
+    spec, *_ = imagefolder(tmp_path, monkeypatch)
+    for path in (tmp_path / "pictures" / "val").rglob("*.png"):
+        path.write_bytes(encoded(pixels(1, 30)[0]))
+    with pytest.raises(InputError, match="training images have 32 pixels a side, the test images 30"):
+        load(spec, tmp_path)
+    assert load(spec, tmp_path, size=16).test_image.shape == (8, 16, 16, 3)

@@ -9,6 +9,7 @@ from torch import nn
 
 from iskit.errors import InputError
 from iskit.models import models
+from iskit.models.wrn import Block
 
 
 def build(spec, classes=10, channels=3, size=16, seed=0):
@@ -94,6 +95,20 @@ def test_wide_resnet_has_as_many_layers_as_its_depth():
         layers = [m for m in model.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)]
         assert len(layers) == depth - 3  # beside the three projections ... and the linear layer, which is one
     assert count("wrn(depth=16, width=4)", 10, 3, 32) == 2_748_890
+
+
+def test_blocks_of_wide_resnets_activate_before_they_convolve():
+    """Zagoruyko & Komodakis 2016; where the shape changes, both paths start from the activated input."""
+    x = draw(2, 4, 6, 6)
+    for block in (Block(4, 8, 2).eval(), Block(4, 4, 1).eval()):
+        active = F.relu(F.batch_norm(x, torch.zeros(4), torch.ones(4)))
+        inner = F.conv2d(active, block.conv1.weight, stride=block.conv1.stride, padding=1)
+        width = inner.shape[1]
+        inner = F.conv2d(
+            F.relu(F.batch_norm(inner, torch.zeros(width), torch.ones(width))), block.conv2.weight, padding=1
+        )
+        past = x if width == 4 else F.conv2d(active, block.shortcut.weight, stride=2)
+        assert torch.allclose(block(x), inner + past, atol=1e-6)
 
 
 @pytest.mark.parametrize(

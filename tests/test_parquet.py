@@ -126,6 +126,14 @@ def test_a_missing_parquet_folder_split_or_path_is_refused(tmp_path):
         load(spec, tmp_path)
 
 
+def test_an_error_names_the_row_of_its_own_file(tmp_path):
+    write(tmp_path / "train-0.parquet", pixels(3, 2), [0] * 3)
+    write(tmp_path / "train-1.parquet", [*pixels(1100, 2), b"bad"], [0] * 1101)
+    write(tmp_path / "test.parquet", pixels(3, 2), [0] * 3)
+    with pytest.raises(InputError, match="train-1.parquet, row 1100: no image"):
+        load(f"parquet(path='{tmp_path}')", tmp_path)
+
+
 # --- Decoding ---
 
 MODES = ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"]
