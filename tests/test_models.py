@@ -1,5 +1,6 @@
 """Every network: its shapes, its gradients, its seed; the published sizes; fine-tuning from a file."""
 
+import os
 import urllib.error
 
 import pytest
@@ -93,7 +94,7 @@ def test_wide_resnet_has_as_many_layers_as_its_depth():
     for depth in (10, 16, 28):
         model = build(f"wrn(depth={depth}, width=1)")
         layers = [m for m in model.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)]
-        assert len(layers) == depth - 3  # beside the three projections ... and the linear layer, which is one
+        assert len(layers) == depth - 3  # the stem and 6n, of the 6n + 4
     assert count("wrn(depth=16, width=4)", 10, 3, 32) == 2_748_890
 
 
@@ -256,7 +257,6 @@ def test_a_name_of_both_is_ours_unless_torchvision_is_named(tmp_path):
         ("finetune(backbone='shufflenet_v2_x0_5', weights='IMAGENET1K_V7')", "did you mean 'IMAGENET1K_V1'.* is none"),
         ("finetune(backbone='resnet8', weights='text.pt')", "text.pt holds no state dict"),
         ("finetune(backbone='resnet8', weights='cut.pt')", "cut.pt holds no state dict"),
-        ("finetune(backbone='resnet8', weights='code.pt')", "code.pt holds no state dict"),
         ("finetune(backbone='resnet8', weights='list.pt')", "list.pt holds no state dict"),
         ("finetune(backbone='resnet8(width=8)', weights='good.pt')", "does not fit the backbone in .* 'body.0.weight'"),
         ("finetune(backbone='resnet20', weights='good.pt')", "does not fit the backbone"),
@@ -269,7 +269,6 @@ def test_backbones_and_weights_that_cannot_be_used_are_refused(spec, message, tm
     trained(tmp_path / "good.pt")
     (tmp_path / "text.pt").write_text("hello")
     (tmp_path / "cut.pt").write_bytes((tmp_path / "good.pt").read_bytes()[:-1000])
-    torch.save(build("resnet8"), tmp_path / "code.pt")  # a pickled module: loading it would run code
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(InputError, match=message):
         build(spec)
@@ -280,3 +279,21 @@ def test_a_backbone_with_one_tensor_too_many_is_refused(tmp_path):
     torch.save({**state, "body.9.weight": torch.ones(2)}, tmp_path / "w.pt")
     with pytest.raises(InputError, match=r"in 1 tensors, e\.g\. 'body.9.weight'"):
         build(f"finetune(backbone='resnet8', weights='{tmp_path / 'w.pt'}')")
+
+
+class Command:
+    """Unpickling it runs a command."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+def test_a_file_of_weights_cannot_run_code(tmp_path):
+    state = trained(tmp_path / "w.pt")
+    torch.save({**state, "extra": Command(str(tmp_path / "ran"))}, tmp_path / "w.pt")
+    with pytest.raises(InputError, match="holds no state dict"):
+        build(f"finetune(backbone='resnet8', weights='{tmp_path / 'w.pt'}')")
+    assert not (tmp_path / "ran").exists()

@@ -130,7 +130,7 @@ def test_an_error_names_the_row_of_its_own_file(tmp_path):
     write(tmp_path / "train-0.parquet", pixels(3, 2), [0] * 3)
     write(tmp_path / "train-1.parquet", [*pixels(1100, 2), b"bad"], [0] * 1101)
     write(tmp_path / "test.parquet", pixels(3, 2), [0] * 3)
-    with pytest.raises(InputError, match="train-1.parquet, row 1100: no image"):
+    with pytest.raises(InputError, match=r"train-1\.parquet, row 1100: no image"):
         load(f"parquet(path='{tmp_path}')", tmp_path)
 
 
