@@ -80,10 +80,8 @@ def _writing(folder: Path) -> Iterator[None]:
 def _read(path: Path) -> dict[str, np.ndarray] | None:
     """None if the file is absent or damaged: then it is made anew."""
     try:
-        with (
-            path.open("rb") as opened,
-            np.load(opened, allow_pickle=False) as file,
-        ):  # given a path, it may not close it
+        # Opened here: given a path, np.load leaves a damaged file open.
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except Exception:  # whatever a damaged file makes zipfile or NumPy raise
         return None

@@ -8,7 +8,7 @@ from iskit.data.loader import About, Split, datasets
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
-@datasets.register("cifar10", "cifar-10")
+@datasets.register("cifar10", "CIFAR-10")
 class Cifar10(Downloaded):
     """Mean and deviation: the study's."""
 

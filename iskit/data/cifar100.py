@@ -15,7 +15,7 @@ willow_tree wolf woman worm
 NAMES = tuple(FINE.split())
 
 
-@datasets.register("cifar100", "cifar-100")
+@datasets.register("cifar100", "CIFAR-100")
 class Cifar100(Cifar10):
     """Published as CIFAR-10 is, with fine labels. Mean and deviation: the study's."""
 

@@ -1,6 +1,5 @@
 """What the sets share that torchvision downloads, verifies and reads."""
 
-from abc import abstractmethod
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -30,13 +29,13 @@ class Downloaded(Loader):
 
         return getattr(torchvision.datasets, self.original)
 
-    @abstractmethod
     def downloads(self) -> list[Download]:
         """What is fetched, as the tables in torchvision's class say."""
+        raise NotImplementedError
 
-    @abstractmethod
     def open(self) -> tuple[Split, Split]:
         """Fetches what is missing, verifies the checksums, and reads."""
+        raise NotImplementedError
 
     def source(self) -> Any:
         return [file.md5 for file in self.downloads()]
@@ -47,7 +46,7 @@ class Downloaded(Loader):
                 return self.open()
             except Exception as error:  # urllib, tarfile, pickle, scipy and torchvision raise many kinds
                 reason = " ".join(f"{type(error).__name__}: {error}".split())
-                raise InputError(f"{type(self).__name__} cannot be read: {self._remedy()} [{reason}]") from error
+                raise InputError(f"{self.original} cannot be read: {self._remedy()} [{reason}]") from error
 
     def _remedy(self) -> str:
         from torchvision.datasets.utils import check_integrity

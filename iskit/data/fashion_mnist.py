@@ -6,7 +6,7 @@ from iskit.data.mnist import Mnist
 NAMES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 
 
-@datasets.register("fashion-mnist", "fashion_mnist", "fashionmnist")
+@datasets.register("fashion-mnist")
 class FashionMnist(Mnist):
     """Clothes may be mirrored."""
 

@@ -1,6 +1,7 @@
 """A folder of images: path/train/<class>/*.jpg and path/test/<class>/*.jpg (or val...), any format PIL reads."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from iskit.files import root
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 
 
-@datasets.register("imagefolder", "folder")
+@datasets.register("imagefolder")
 @dataclass(kw_only=True)
 class ImageFolder(Loader):
     """path: the folder, relative to the project; flip: whether a mirrored image is still of its class.
@@ -31,23 +32,30 @@ class ImageFolder(Loader):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.folder = root() / self.path
-        self.train = _find(_split_folder(self.folder, "train"))
-        self.test = _find(_split_folder(self.folder, "test", "val"))
-        unknown = sorted(self.test.keys() - self.train.keys())
+        self.train_folder = _split_folder(self.folder, "train")
+        self.test_folder = _split_folder(self.folder, "test", "val")
+
+    @cached_property
+    def found(self) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
+        """Of training and test set: class name -> its image files."""
+        train, test = _find(self.train_folder), _find(self.test_folder)
+        unknown = sorted(test.keys() - train.keys())
         if unknown:
             raise InputError(f"{self.folder}: the test class {unknown[0]!r} is not in train/: add or remove its folder")
+        return train, test
 
     def about(self) -> About:
-        return About(tuple(self.train), flip=self.flip)
+        return About(tuple(self.found[0]), flip=self.flip)
 
     def source(self) -> Any:
-        return fingerprint(path for found in (self.train, self.test) for paths in found.values() for path in paths)
+        return fingerprint(path for classes in self.found for paths in classes.values() for path in paths)
 
     def read(self) -> tuple[Split, Split]:
-        return self._split(self.train), self._split(self.test)
+        train, test = self.found
+        return self._split(train), self._split(test)
 
     def _split(self, found: dict[str, list[Path]]) -> Split:
-        number = {name: i for i, name in enumerate(self.train)}
+        number = {name: i for i, name in enumerate(self.found[0])}
         paths = [path for group in found.values() for path in group]
         label = np.repeat([number[name] for name in found], [len(group) for group in found.values()])
 

@@ -17,7 +17,7 @@ PARTS = ("train.csv", "val.csv", "test.csv")  # published for few-shot learning,
 TRAIN, TOTAL = 50_000, 60_000
 
 
-@datasets.register("mini-imagenet", "mini_imagenet", "miniimagenet")
+@datasets.register("mini-imagenet")
 @dataclass(kw_only=True)
 class MiniImagenet(Loader):
     """path: the folder that holds train.csv, val.csv, test.csv (filename,label) and images/; data_dir/mini-imagenet
@@ -39,17 +39,17 @@ class MiniImagenet(Loader):
         number = {name: i for i, name in enumerate(self.names)}
         self.label = np.array([number[label] for _, label in rows])
         self.images = [self.folder / "images" / name for name, _ in rows]
+
+    def about(self) -> About:
+        return About(self.names, mean=(0.4728, 0.4487, 0.4031), std=(0.2744, 0.2663, 0.2806))
+
+    def source(self) -> Any:
         present = {path.name for path in (self.folder / "images").glob("*")}
         missing = [path for path in self.images if path.name not in present]
         if missing:
             raise InputError(
                 f"{missing[0]} is named in a csv file but missing, with {len(missing) - 1} more: put it there"
             )
-
-    def about(self) -> About:
-        return About(self.names, mean=(0.4728, 0.4487, 0.4031), std=(0.2744, 0.2663, 0.2806))
-
-    def source(self) -> Any:
         return fingerprint([*(self.folder / part for part in PARTS), *self.images])
 
     def read(self) -> tuple[Split, Split]:

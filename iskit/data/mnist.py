@@ -19,10 +19,11 @@ class Mnist(Downloaded):
         return [Download(mirror + name, folder / name, md5) for name, md5 in self.torchvision.resources]
 
     def open(self) -> tuple[Split, Split]:
-        for file in self.downloads():
-            if file.path.exists():
-                # torchvision verifies the packed files alone and trusts what is unpacked: have it unpacked anew.
-                file.path.with_suffix("").unlink(missing_ok=True)
+        packed = [file.path for file in self.downloads()]
+        if all(path.exists() for path in packed):
+            # torchvision verifies the packed files alone and trusts what is unpacked: have it unpacked anew.
+            for path in packed:
+                path.with_suffix("").unlink(missing_ok=True)
         train, test = (self.torchvision(self.data_dir, train=train, download=True) for train in (True, False))
         train, test = (Split.of(part.data.numpy()[..., None], part.targets.numpy()) for part in (train, test))
         return train, test

@@ -41,7 +41,7 @@ class WideResNet(nn.Module):
         return self.head(self.body(x).mean((2, 3)))
 
 
-@models.register("wrn", "wide-resnet")
+@models.register("wrn")
 def wrn(classes: int, channels: int, size: int, *, depth: int = 28, width: int = 2) -> nn.Module:
     """depth: 6n + 4 layers; width: factor on 16-32-64. 1.47 M parameters at the defaults and 10 classes. No dropout."""
     at_least_one(width=width)
