@@ -1,6 +1,7 @@
 """What training cost so far (Meter), and how much it may cost (Budget)."""
 
 from dataclasses import asdict, dataclass, field
+from math import inf
 from typing import Any, Literal, get_args
 
 from iskit.errors import InputError
@@ -70,7 +71,7 @@ class Budget:
     def __post_init__(self) -> None:
         if self.unit not in UNITS:
             raise InputError(f"unit={self.unit!r} is unknown: known: {', '.join(UNITS)}")
-        if not self.amount > 0 or (self.unit != "seconds" and self.amount > 1):
+        if not 0 < self.amount < inf or (self.unit != "seconds" and self.amount > 1):
             rule = "above 0 seconds" if self.unit == "seconds" else "above 0 and at most 1, a share of the full run"
             raise InputError(f"budget={self.amount!r} must be {rule}")
 

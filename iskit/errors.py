@@ -18,9 +18,9 @@ class Diverged(RuntimeError):
     history: Any = None  # of the run so far, where the run is not in the caller's hands
 
 
-def suggest(word: str, known: Iterable[str]) -> str:
-    """A remedy for an unknown name: the nearest known one if there is any, else all of them."""
+def suggest(word: str, known: Iterable[str], aliases: Iterable[str] = ()) -> str:
+    """A remedy for an unknown name: the nearest name or alias if one is near, else all names."""
     known = sorted(known)
-    by_lower = {name.lower(): name for name in known}
+    by_lower = {name.lower(): name for name in (*known, *aliases)}
     near = get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
     return f"did you mean {by_lower[near[0]]!r}?" if near else f"known: {', '.join(known)}"

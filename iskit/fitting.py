@@ -97,7 +97,7 @@ def fit(
             stepper.zero_grad()
             seen += tally(logits.detach(), target, losses.detach(), classes)
             if (done + 1) / evals <= loader.t < 1:
-                done = int(loader.t * evals)
+                done = max(done + 1, int(loader.t * evals))
                 record()
     except Diverged as error:
         error.history = loader.history

@@ -94,7 +94,7 @@ class ProxyTrainer:
         data, device = self.data, self.data.label.device
         model = self._model(spec).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         augment = Pipeline.parse("standard")
-        augment.bind(seed=self.seed, pad=data.pad, flip=data.flip)
+        augment.bind(seed=self.seed, pad=data.pad, flip=data.flip, mean=data.mean)
         optimizer = torch.optim.SGD(model.parameters(), LR, MOMENTUM, weight_decay=WEIGHT_DECAY, fused=True)
         # Even parts: a last batch of one example would have no variance to normalise by.
         parts = max(1, round(len(train) / self.batch_size))

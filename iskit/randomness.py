@@ -27,6 +27,7 @@ class Stream(IntEnum):
     CONTROL = 6
     TIES = 7
     PROXY = 8
+    DATA = 9  # of a data set's limit and noise, its seed always 0: the same examples in every run
     ITEM = 16  # of a user's own data set
 
 

@@ -72,7 +72,7 @@ class Trainer:
         self.history = History(len(data), device)
         self.watch = Stopwatch(self.meter.seconds, device, clock)
         sampler.bind(label=data.label, budget=self.budget, epochs=epochs, batch_size=batch_size, seed=seed)
-        augment.bind(seed=seed, pad=data.pad, flip=data.flip)
+        augment.bind(seed=seed, pad=data.pad, flip=data.flip, mean=data.mean)
         self.score = Scorer(model, self.meter, self._scoring)
         self.feed = Feed(data, sampler, augment, self.budget, self.meter, batch_size, seed)
         self.proxy = ProxyTrainer(data, self.meter, batch_size=batch_size, seed=seed, cache=cache, clock=clock)
@@ -144,7 +144,8 @@ class Trainer:
         self.watch.switch("train")
 
     def _evaluate(self, t: float) -> None:
-        self.evaluated = int(t * self.evals)
+        # At least one more: 0.29 x 100 is 28.999...96, and the 29th would be due again.
+        self.evaluated = max(self.evaluated + 1, int(t * self.evals))
         self.watch.switch("eval")
         accuracy, loss = evaluate(self.model, self.data, bf16=self.bf16)
         self.watch.switch(None)

@@ -9,6 +9,8 @@ from iskit.budget import Budget, Meter
 from iskit.randomness import Stream, permutation
 from iskit.samplers import Batch, Sampler, Score
 
+PATIENCE = 10_000  # candidates a selector may pass over in a row: one that remembers losses must first see them fall
+
 
 class Walk:
     """The rows to visit, epoch after epoch: the sampler's plan in the experiment's common order.
@@ -85,7 +87,7 @@ class Batches:
         return image, target
 
     def batch(self, t: float, score: Score) -> Batch:
-        """The next batch at progress t. RuntimeError if the sampler keeps nothing over a whole epoch of candidates."""
+        """The next batch at progress t. RuntimeError if an epoch of candidates (at least PATIENCE) is not kept."""
         seen = 0
         while self.kept is None or len(self.kept) < self.sampler.size():
             pool = self._pool(self.sampler.candidates(), t)
@@ -99,7 +101,7 @@ class Batches:
                 seen = 0
             else:
                 seen += self.sampler.candidates()
-                if seen > self.walk.n:
+                if seen > max(self.walk.n, PATIENCE):
                     raise RuntimeError(f"sampler kept none of {seen} candidates in a row: loosen its options")
         batch, self.kept = _split(self.kept, self.sampler.size())
         return batch
