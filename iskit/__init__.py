@@ -11,12 +11,14 @@ _HOME = {
     "Run": "iskit.run",
     "Sweep": "iskit.sweep",
     "counts_of": "iskit.archive",
+    "fit": "iskit.fitting",
     "grid": "iskit.sweep",
     "history_of": "iskit.archive",
     "methods": "iskit.cards",
     "over_seeds": "iskit.archive",
     "results": "iskit.archive",
     "show": "iskit.cards",
+    "wrap": "iskit.loader",
 }
 __all__ = sorted(_HOME)
 

@@ -9,6 +9,7 @@ neutral: pad=0 on a data set without flips
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from iskit.augment.base import Augment, augments
@@ -27,17 +28,21 @@ class Standard(Augment):
 
     def image(self, image: Tensor, index: Tensor, epoch: int) -> Tensor:
         pad = self.pad if self.own_pad is None else self.own_pad
-        n, height, width, _ = image.shape
+        n, height, width, channels = image.shape
         draw = words(self.seed, self.stream(Stream.CROP), epoch, index, 3)
         # Scaling a 32-bit word to so small a range by multiplication is biased by less than 1e-8.
-        shift = (draw[:, :2] * (2 * pad + 1) >> 32) - pad
-        rows = torch.arange(height, device=image.device) + shift[:, :1]
-        columns = torch.arange(width, device=image.device).expand(n, width)
+        row, column = (draw[:, :2] * (2 * pad + 1) >> 32).unbind(1)
+        padded = F.pad(image, (0, 0, pad, pad, pad, pad)).contiguous()
+        number = torch.arange(n, device=image.device)
         if self.flip:
-            columns = torch.where(draw[:, 2:] >> 31 == 1, columns.flip(1), columns)
-        columns = columns + shift[:, 1:2]
-        inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
-        first = torch.arange(n, device=image.device)[:, None, None] * (height * width)
-        pixel = first + rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None, :]
-        out = image.reshape(n * height * width, -1)[pixel.view(-1)].view_as(image)
-        return out.mul_(inside[..., None])
+            # A flipped crop is a crop of the flipped image, at the mirrored offset: the second half of `padded`.
+            padded = torch.cat([padded, padded.flip(2)])
+            flipped = draw[:, 2] >> 31
+            column = torch.where(flipped == 1, 2 * pad - column, column)
+            number = number + n * flipped
+        # One row of a crop is one run of bytes: all of them are gathered from a view of every run that there is.
+        first = (number * (height + 2 * pad) + row)[:, None] + torch.arange(height, device=image.device)
+        first = (first * (width + 2 * pad) + column[:, None]) * channels
+        run = width * channels
+        runs = padded.view(-1).as_strided((padded.numel() - run + 1, run), (1, 1))
+        return runs.index_select(0, first.view(-1)).view_as(image)
