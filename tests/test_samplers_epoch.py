@@ -183,7 +183,7 @@ def test_loss_history_weights_undo_the_bias():
     assert np.mean(means[biased]) > 1.4 * loss.mean().item()
 
 
-@pytest.mark.parametrize("spec", ["loss_history", "infobatch"])
+@pytest.mark.parametrize("spec", ["loss_history", "infobatch(anneal=0)"])
 def test_every_row_is_trained_with_its_planned_weight(spec: str):
     run = trainer(spec, budget=0.6)
     plans: list[Tensor] = []
