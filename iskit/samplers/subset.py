@@ -57,22 +57,22 @@ class Subset(Sampler):
     def bind(self, *, label: Tensor, budget: Budget, epochs: int, batch_size: int, seed: int) -> None:
         super().bind(label=label, budget=budget, epochs=epochs, batch_size=batch_size, seed=seed)
         keep = budget.amount if self.keep is None else self.keep
-        self.size = round(keep * self.n)
-        if self.size == 0:
+        self.count = round(keep * self.n)
+        if self.count == 0:
             raise InputError(f"sampler option keep={keep:g} of {self.n} examples keeps none: raise it")
         self.kept = torch.zeros(self.n, device=self.device)
 
     def prepare(self, proxy: Proxy) -> None:
-        if self.size == self.n:
+        if self.count == self.n:
             return
         score = torch.zeros(self.n, device=self.device)
         if self.by != "random":
             run = proxy(self.proxy, self.proxy_epochs, torch.arange(self.n, device=self.device))
-            score = SCORES[self.by](run, self.size)
+            score = SCORES[self.by](run, self.count)
         if self.control:
             score = permuted(score, self.seed, 0)
         shuffled = permutation(self.seed, Stream.TIES, 0, self.n).to(self.device)
-        self.kept.zero_()[ranking(score, shuffled)[: self.size]] = 1
+        self.kept.zero_()[ranking(score, shuffled)[: self.count]] = 1
 
     def plan(self, t: float, epoch: int, size: int) -> Tensor | None:
-        return None if self.size == self.n else self.kept
+        return None if self.count == self.n else self.kept
