@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from iskit.augment import Pipeline
+from iskit.bench.select import PER_EPOCH, _measure
 from iskit.budget import Budget, Meter
 from iskit.data import Dataset
 from iskit.errors import InputError
@@ -790,3 +791,10 @@ def test_a_subset_of_seconds_needs_a_share():
 def test_the_largest_pool_that_fits_is_accepted():
     trainer("rho(presample=7)")
     trainer("rho(presample=3, official=True)")
+
+
+@pytest.mark.parametrize("spec", PER_EPOCH)
+def test_the_bench_plans_whole_epochs(spec: str):
+    row = _measure(1000, spec, budget=0.3, repeats=1)
+    assert row["chosen"] == 300 or spec == "infobatch"
+    assert set(row) == {"sampler", "examples", "chosen", "seconds", "bytes_an_example"}
