@@ -4,7 +4,8 @@ Their passes are counted in the meter's own line and are no part of the budget. 
 its settings and a seed, and kept on disk.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
@@ -57,7 +58,8 @@ class ProxyTrainer:
         def make() -> dict[str, np.ndarray]:
             nonlocal made
             made = True
-            return self._train(model, epochs, train, held)
+            with self._own_random():
+                return self._train(model, epochs, train, held)
 
         if self.cache is None:
             arrays = make()
@@ -92,7 +94,8 @@ class ProxyTrainer:
     def _train(self, spec: str, epochs: int, train: Tensor, held: Tensor | None) -> dict[str, np.ndarray]:
         start, cost = self.clock(), Meter()
         data, device = self.data, self.data.label.device
-        model = self._model(spec).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model = models.create(spec, len(data.classes), data.channels, data.size)
+        model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         augment = Pipeline.parse("standard")
         augment.bind(seed=self.seed, pad=data.pad, flip=data.flip, mean=data.mean)
         optimizer = torch.optim.SGD(model.parameters(), LR, MOMENTUM, weight_decay=WEIGHT_DECAY, fused=True)
@@ -125,11 +128,16 @@ class ProxyTrainer:
         arrays = {name: tensor.cpu().numpy() for name, tensor in {"correct": correct, **answer}.items()}
         return {**arrays, "cost": np.array(cost.cost), "seconds": np.array(self.clock() - start)}
 
-    def _model(self, spec: str) -> nn.Module:
-        """First weights are drawn on the host, from a seed; the caller's generator is put back as it was."""
-        with torch.random.fork_rng(devices=[]):
+    @contextmanager
+    def _own_random(self) -> Iterator[None]:
+        """First weights and dropout draw from torch's generators: seeded here, and then put back as they were."""
+        device = self.data.label.device
+        cuda = device.type == "cuda"
+        with torch.random.fork_rng(devices=[device] if cuda else []):
             torch.default_generator.manual_seed(self.seed)
-            return models.create(spec, len(self.data.classes), self.data.channels, self.data.size)
+            if cuda:
+                torch.cuda.default_generators[device.index or 0].manual_seed(self.seed)
+            yield
 
     @torch.no_grad()
     def _ask(self, model: nn.Module, index: Tensor) -> dict[str, Tensor]:

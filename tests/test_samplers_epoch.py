@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from iskit.augment import Pipeline
+from iskit.bench.select import PER_EPOCH, _measure
 from iskit.budget import Budget, Meter
 from iskit.data import Dataset
 from iskit.errors import InputError
@@ -181,6 +182,27 @@ def test_loss_history_weights_undo_the_bias():
     error = np.std(means[corrected]) / 60**0.5
     assert abs(np.mean(means[corrected]) - loss.mean().item()) < 3 * error + 1 / size
     assert np.mean(means[biased]) > 1.4 * loss.mean().item()
+
+
+@pytest.mark.parametrize("spec", ["loss_history", "infobatch(anneal=0)"])
+def test_every_row_is_trained_with_its_planned_weight(spec: str):
+    run = trainer(spec, budget=0.6)
+    plans: list[Tensor] = []
+    plan, update = run.sampler.plan, run.sampler.update
+
+    def planned(*args: Any) -> Tensor | None:
+        plans.append(plan(*args))  # type: ignore[arg-type]
+        return plans[-1]
+
+    def updated(outcome: Any) -> None:
+        rows = outcome.batch
+        assert rows.weight.tolist() == [plans[e][i].item() for e, i in zip(rows.epoch, rows.index, strict=True)]
+        update(outcome)
+
+    run.sampler.plan, run.sampler.update = planned, updated  # type: ignore[method-assign]
+    for _ in run:
+        pass
+    assert len({value for weight in plans for value in weight.tolist()}) > 2
 
 
 def test_loss_history_weights_are_the_formula():
@@ -584,7 +606,7 @@ def test_proxy_traces_belong_to_their_examples(monkeypatch: pytest.MonkeyPatch):
     nn.init.zeros_(always_b[1].weight)  # type: ignore[arg-type]
     always_b[1].bias.data = torch.tensor([0.0, 1.0, 0.0])  # type: ignore[union-attr]
     monkeypatch.setattr("iskit.proxy.LR", 0.0)
-    monkeypatch.setattr(ProxyTrainer, "_model", lambda self, spec: always_b)
+    monkeypatch.setattr(models, "create", lambda *_: always_b)
     train = permutation(0, 1, 0, 60)[:40]
     run = proxy_trainer(data)("cnn", 3, train)
     assert torch.equal(run.correct, (data.label[train] == 1).expand(3, 40))
@@ -709,9 +731,22 @@ def test_neutral_settings_are_plain_sgd_bit_for_bit(spec: str, plain: str, budge
         assert torch.equal(a, b)
 
 
+def test_proxy_repeats_itself_with_dropout_and_leaves_random_state_alone(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(
+        models, "create", lambda *_: nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(36, 3), nn.Dropout(0.5))
+    )
+    before = torch.get_rng_state()
+    first = proxy_trainer(dataset(40))("cnn", 2, torch.arange(40))
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(7)
+    again = proxy_trainer(dataset(40))("cnn", 2, torch.arange(40))
+    assert torch.equal(first.logits, again.logits)
+
+
 @pytest.mark.parametrize("spec", [SPECS[5], SPECS[6]])
 def test_preparing_leaves_global_random_state_alone(spec: str):
     run = trainer(spec)
+    torch.rand(3)  # away from any state that an earlier preparation may have left
     before, numpys = torch.get_rng_state(), str(np.random.get_state())  # noqa: NPY002
     run.sampler.prepare(run.proxy)
     assert run.meter.prepared > 0
@@ -756,3 +791,10 @@ def test_a_subset_of_seconds_needs_a_share():
 def test_the_largest_pool_that_fits_is_accepted():
     trainer("rho(presample=7)")
     trainer("rho(presample=3, official=True)")
+
+
+@pytest.mark.parametrize("spec", PER_EPOCH)
+def test_the_bench_plans_whole_epochs(spec: str):
+    row = _measure(1000, spec, budget=0.3, repeats=1)
+    assert row["chosen"] == 300 or spec == "infobatch"
+    assert set(row) == {"sampler", "examples", "chosen", "seconds", "bytes_an_example"}
