@@ -17,9 +17,9 @@ from iskit.trainer import Trainer
 
 
 @cache
-def small() -> Dataset:
-    """100 real images."""
-    return datasets.create("digits(limit=100)", Path(".")).load()
+def small(limit: int = 100) -> Dataset:
+    """A few real images."""
+    return datasets.create(f"digits(limit={limit})", Path(".")).load()
 
 
 def network(data: Dataset) -> nn.Module:

@@ -21,7 +21,7 @@ def data() -> Dataset:
 
 @pytest.mark.parametrize("history", [16, 40])
 def test_percentile_is_the_strict_share_of_the_last_losses_over_partial_and_full_rings(history):
-    sampler = bound_sampler(f"selective_backprop(beta=2, history={history})", n=16, batch_size=16)
+    sampler = bound_sampler(f"selective_backprop(beta=2, history={history})", batch_size=16)
     sampler.warmup = 0
     numbers = torch.Generator().manual_seed(0)
     seen: deque[float] = deque(maxlen=history)
@@ -37,7 +37,7 @@ def test_percentile_is_the_strict_share_of_the_last_losses_over_partial_and_full
 @pytest.mark.parametrize("beta", [0.5, 1.0, 3.0])
 @pytest.mark.parametrize("control", [False, True])
 def test_keep_rate_is_1_over_beta_plus_1_and_follows_the_percentile(beta, control):
-    sampler = bound_sampler(f"selective_backprop(beta={beta}, control={control})", batch_size=64)
+    sampler = bound_sampler(f"selective_backprop(beta={beta}, control={control})", n=4096, batch_size=64)
     sampler.warmup = 0
     numbers = torch.Generator().manual_seed(1)
     ranks, kept = [], []
@@ -100,7 +100,7 @@ def test_a_run_of_selective_backprop_ends_about_with_its_last_epoch(data, budget
     for _ in run:
         pass
     shown = run.meter.forward_only + run.sampler.warmup
-    assert shown == pytest.approx(12 * len(data), rel=0.12)  # losses fall: percentiles are not quite uniform
+    assert shown == pytest.approx(12 * len(data), rel=0.2)  # losses fall: percentiles are not quite uniform
 
 
 def test_the_first_epoch_trains_everything_unscored_and_then_every_candidate_is_scored_once(data):
@@ -137,7 +137,9 @@ def test_the_first_epochs_last_rows_are_trained_whatever_their_loss_and_its_loss
     rows, _ = sampler.select(pool_of(8, 16, n=20), Losses(torch.full((8,), 0.5)))  # below all others: percentile 0
     assert rows.tolist() == [0, 1, 2, 3]  # of epoch 0
     sampler.update(Outcome(pool_of(8), torch.empty(0), losses[:8]))  # scored before: not counted twice
-    torch.testing.assert_close(sampler.recent[:24], torch.cat([losses, torch.full((8,), 0.5)]))
+    assert len(sampler.recent) == 20  # no longer than an epoch
+    torch.testing.assert_close(sampler.recent[4:16], losses[4:])
+    assert sampler.percentile(torch.tensor([0.6])).item() == pytest.approx(8 / 20)
 
 
 def test_equivalent_budget_counts_forward_only_passes_as_a_third(data):

@@ -3,7 +3,7 @@
 cite: Jiang et al. 2019, "Accelerating Deep Learning by Focusing on the Biggest Losers"
 changes: which candidates, once a step
 passes: one forward a candidate after the first epoch, which trains everything; equivalent budget about B + 1/3
-rule: H = the last 1024 losses, this pool's among them; percentile_i = #{h in H: h < loss_i} / |H|;
+rule: H = the last 1024 losses (N if less), this pool's among them; percentile_i = #{h in H: h < loss_i} / |H|;
   kept with probability percentile_i ^ beta, 1 / (beta + 1) of all, plain mean, no weights: biased on purpose.
   Not given, beta spends the budget with epoch T: keep = (B T - 1) / (T - 1), beta = 1 / keep - 1; if B T < 2,
   everything is trained only until H is full. Mixed candidates are scored as mixed, with their soft targets
@@ -50,9 +50,10 @@ class SelectiveBackprop(Sampler):
 
     def bind(self, *, label: Tensor, budget: Budget, epochs: int, batch_size: int, seed: int) -> None:
         super().bind(label=label, budget=budget, epochs=epochs, batch_size=batch_size, seed=seed)
+        self.recent = torch.zeros(min(self.history, self.n), device=self.device)  # H, a ring: the oldest goes first
         counted = budget.unit != "seconds"
         # Candidates trained without selection: the first epoch, or what fills H if that is too much of the budget.
-        self.warmup = min(self.n, self.history) if counted and budget.examples < 2 * self.n else self.n
+        self.warmup = len(self.recent) if counted and budget.examples < 2 * self.n else self.n
         if counted and budget.examples <= min(self.warmup, budget.full - 1):
             raise InputError(
                 f"budget={budget.amount:g} is {budget.examples} examples, but the first {self.warmup} are trained "
@@ -60,7 +61,6 @@ class SelectiveBackprop(Sampler):
             )
         self.beta = self.derived() if self.given is None else self.given
         self.seen = torch.zeros((), dtype=torch.int64)  # candidates; stays on the host, which steers by it
-        self.recent = torch.zeros(self.history, device=self.device)  # H, a ring: the oldest is overwritten
         self.last = torch.zeros(self.n if self.stale > 1 else 0, device=self.device)
 
     def derived(self) -> float:
@@ -106,7 +106,7 @@ class SelectiveBackprop(Sampler):
     def remember(self, loss: Tensor) -> None:
         """Puts the losses of the candidates seen last into H."""
         place = torch.arange(len(loss), device=self.device) + (int(self.seen) - len(loss))
-        self.recent[place % self.history] = loss
+        self.recent[place % len(self.recent)] = loss
 
     def percentile(self, loss: Tensor) -> Tensor:
         """(m,) float64: the share of H strictly below each loss."""
