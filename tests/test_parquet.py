@@ -124,6 +124,10 @@ def test_a_missing_parquet_folder_split_or_path_is_refused(tmp_path):
     pq.write_table(pa.table({"kind": [1]}), tmp_path / "train2.parquet")
     with pytest.raises(InputError, match=r"train2.parquet lacks the column 'picture'"):
         load(spec, tmp_path)
+    one = encoded(pixels(1, 8)[0])
+    pq.write_table(pa.table({"picture": [one], "kind": ["cat"]}), tmp_path / "train2.parquet")
+    with pytest.raises(InputError, match=r"train2.parquet lacks the column 'kind' \(int64\)"):
+        load(spec, tmp_path)
 
 
 def test_an_error_names_the_row_of_its_own_file(tmp_path):

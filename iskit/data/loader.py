@@ -72,8 +72,6 @@ class Loader:
         whole = all(isinstance(number, int) and number >= 0 for number in self.classes)
         if not whole or len(set(self.classes)) < len(self.classes):
             raise InputError(f"dataset option classes={self.classes!r} must be different class numbers, e.g. (0, 1, 2)")
-        if self.noise and len(self.classes) == 1:
-            raise InputError(f"dataset option noise={self.noise!r} needs another class to flip to: give more classes")
 
     def about(self) -> About:
         """Cheap: called before the cache is asked."""
@@ -93,6 +91,8 @@ class Loader:
             raise InputError(
                 f"dataset option classes={self.classes!r}: the set has classes 0 to {len(about.classes) - 1}"
             )
+        if self.noise and len(self.classes or about.classes) == 1:
+            raise InputError(f"dataset option noise={self.noise!r} needs another class to flip to: give more classes")
         source = self.source()
         key = {
             "loader": type(self).__name__,

@@ -49,11 +49,13 @@ class Parquet(Loader):
             self.train[0], schema, "label", self.label, pa.types.is_integer, ("label", "fine_label")
         )
         for path in (*self.train, *self.test):
-            missing = {self.image_column, self.label_column} - set(_schema(path).names)
-            if missing:
-                raise InputError(
-                    f"{path} lacks the column {missing.pop()!r} of {self.train[0].name}: give both the same"
-                )
+            other = _schema(path)
+            for name in (self.image_column, self.label_column):
+                if name not in other.names or other.field(name).type != schema.field(name).type:
+                    kind = schema.field(name).type
+                    raise InputError(
+                        f"{path} lacks the column {name!r} ({kind}) of {self.train[0].name}: give both alike"
+                    )
         self.names = _class_names(schema, self.label_column)
 
     def about(self) -> About:
