@@ -59,13 +59,12 @@ def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 # --- what every sampler promises ---
 
 
-@pytest.mark.parametrize("augment", ["none", "standard|mixup"])
 @pytest.mark.parametrize("name", ALL)
-def test_at_its_neutral_setting_every_sampler_is_sgd(make, name, augment):
+def test_at_its_neutral_setting_every_sampler_is_sgd(make, name):
     spec, budget = neutral(name)
     assert budget == 1
-    sgd = finish(make("sgd", augment, budget=1, epochs=3))
-    same = finish(make(spec, augment, budget=1, epochs=3))
+    sgd = finish(make("sgd", "standard|mixup", budget=1, epochs=3))
+    same = finish(make(spec, "standard|mixup", budget=1, epochs=3))
     assert equal(weights(same), weights(sgd))
     assert torch.equal(same.history.counts, sgd.history.counts)
     for ours, full in zip(same.history.rows, sgd.history.rows, strict=True):
@@ -82,7 +81,7 @@ def test_below_its_budget_no_sampler_is_sgd_by_accident(make, name):
 
 
 @pytest.mark.parametrize("unit", ["backward", "cost"])
-@pytest.mark.parametrize("budget", [0.29, 0.5, 1])
+@pytest.mark.parametrize("budget", [0.29, 1])
 @pytest.mark.parametrize("name", ALL)
 def test_every_sampler_lands_on_its_budget_within_one_batch(make, name, budget, unit):
     if name in FULL and budget < 1:
