@@ -349,9 +349,9 @@ def test_an_example_that_is_twice_in_a_batch_counts_twice():
 @pytest.mark.parametrize("which", ["p", "c"])
 def test_a_score_is_kept_under_the_row_s_own_label_though_mixed(which):
     clean, mixed = bound(which, 4), bound(which, 4)
+    clean.update(outcome([0, 1], [0.3, 0.8]))
     step = outcome([0, 1], [0.3, 0.8])
-    clean.update(step)
-    step.batch.target[:] = 0.5
+    step.batch.target[:] = torch.tensor([[0.4, 0.6], [0.6, 0.4]])  # mostly another's
     mixed.update(step)
     assert torch.equal(clean.probability(), mixed.probability())
 
