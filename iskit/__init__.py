@@ -11,6 +11,7 @@ _HOME = {
     "Run": "iskit.run",
     "Sweep": "iskit.sweep",
     "counts_of": "iskit.archive",
+    "diagnose": "iskit.diagnosis",
     "fit": "iskit.fitting",
     "grid": "iskit.sweep",
     "history_of": "iskit.archive",

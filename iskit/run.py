@@ -137,6 +137,7 @@ class Run:
             seed=e.seed,
             evals=e.evals,
             precision=("bf16" if device.type == "cuda" else "float32") if e.precision == "auto" else e.precision,
+            cache=files.root() / e.data_dir / "cache" / "proxy",
         )
 
     def _recorded(self, trainer: Trainer) -> Iterator[float]:
