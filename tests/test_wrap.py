@@ -410,12 +410,11 @@ def test_a_saved_run_goes_on_exactly(spec, num_workers, waiting):
 
 @pytest.mark.parametrize("dataset", [(X, Y), Plain(X, Y)])
 def test_a_state_loaded_into_a_used_loader_replaces_what_was_fetched_ahead(dataset):
-    """Both stand in the middle of epoch 1, which p has planned otherwise for the other model."""
-    loader, other = wrapped("p", dataset), wrapped("p", dataset, network(1))
+    """Both stand in the middle of epoch 1, which another seed has planned otherwise."""
+    loader, other = wrapped("p", dataset), wrapped("p", dataset, seed=2)
     train(loader, steps=6)
     train(other, steps=6)
     assert loader.epoch == other.epoch == 1
-    assert not torch.equal(loader.examples.walk.rows, other.examples.walk.rows)
     other.load_state_dict(copy.deepcopy(loader.state_dict()))
     assert same(train(other, steps=1), train(loader, steps=1))
 
