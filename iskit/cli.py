@@ -151,15 +151,27 @@ def _table(study: str | None) -> None:
         return
     for (name, dataset, model), part in over_seeds(frame).groupby(["study", "dataset", "model"], sort=False):
         table = Table(title=f"{name}: {model} on {dataset}", title_justify="left")
-        for column in ("augment", "sampler", "budget", "accuracy %", "seeds", "seconds", "speed-up %", "entropy"):
+        for column in (
+            "augment",
+            "sampler",
+            "budget",
+            "accuracy %",
+            "seeds",
+            "trained",
+            "cost",
+            "seconds",
+            "speed-up %",
+            "entropy",
+        ):
             table.add_column(column, justify="left" if column in ("sampler", "augment") else "right", no_wrap=True)
         for row in part.sort_values(["augment", "budget", "sampler"]).itertuples():
             spread = f" ± {row.deviation:.2f}" if row.seeds > 1 else ""
             table.add_row(
                 row.augment, row.sampler, f"{row.budget:g}", f"{row.accuracy:.2f}{spread}", str(row.seeds),
-                f"{row.seconds:.2f}", "" if row.speedup != row.speedup else f"{row.speedup:.0f}", f"{row.entropy:.3f}",
+                f"{row.backward:,.0f}", f"{row.equivalent_budget:.3f}", f"{row.seconds:.2f}", "" if row.speedup != row.speedup else f"{row.speedup:.0f}", f"{row.entropy:.3f}",
             )  # fmt: skip
         console.print(table)
+    console.print("trained: examples; cost: forward and backward passes as a share of the full run's; entropy in nats")
 
 
 def main() -> None:

@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 
 from iskit.cards import readme_tables
+from iskit.experiment import check_names, read_yaml
+from iskit.sweep import grid
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -29,9 +31,11 @@ def test_files_exist():
 
 
 def test_every_params_file_tells_its_command_and_what_to_expect():
-    from iskit.experiment import Experiment, read_yaml
-
     for path in (ROOT / "params").glob("*.yaml"):
         head = [line for line in path.read_text().splitlines() if line.startswith("#")]
-        assert any(f"iskit run params/{path.name}" in line for line in head), path.name
-        Experiment.parse(read_yaml(path))
+        assert any(re.search(f"iskit (run|sweep) params/{path.name}", line) for line in head), path.name
+        assert any("xpect" in line for line in head), path.name
+        settings = read_yaml(path)
+        check_names(settings, also=["seeds"])
+        if not any("../shared" in str(value) for value in settings.values()):  # data that not everyone has
+            grid(settings)
