@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from math import isnan
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 # As wide as the terminal; a pipe or a log gets room for whole rows.
-console = Console(width=None if sys.stdout.isatty() else 120)
+console = Console(width=None if sys.stdout.isatty() else 140)
 
 Settings = Annotated[list[str], typer.Argument(help="params/*.yaml files and key=value settings; the later wins")]
 
@@ -151,27 +152,23 @@ def _table(study: str | None) -> None:
         return
     for (name, dataset, model), part in over_seeds(frame).groupby(["study", "dataset", "model"], sort=False):
         table = Table(title=f"{name}: {model} on {dataset}", title_justify="left")
-        for column in (
-            "augment",
-            "sampler",
-            "budget",
-            "accuracy %",
-            "seeds",
-            "trained",
-            "cost",
-            "seconds",
-            "speed-up %",
-            "entropy",
-        ):
-            table.add_column(column, justify="left" if column in ("sampler", "augment") else "right", no_wrap=True)
-        for row in part.sort_values(["augment", "budget", "sampler"]).itertuples():
-            spread = f" ± {row.deviation:.2f}" if row.seeds > 1 else ""
+        for name in ("augment", "sampler"):
+            table.add_column(name, overflow="fold", min_width=10)
+        for name in ("budget", "accuracy %", "seeds", "trained", "cost", "seconds", "saved %", "entropy"):
+            table.add_column(name, justify="right", no_wrap=True)
+        for row in part.sort_values(["augment", "budget", "sampler"]).to_dict("records"):
+            spread = f" ± {row['deviation']:.2f}" if row["seeds"] > 1 else ""
+            saved = "" if isnan(row["speedup"]) else f"{row['speedup']:.0f}"
             table.add_row(
-                row.augment, row.sampler, f"{row.budget:g}", f"{row.accuracy:.2f}{spread}", str(row.seeds),
-                f"{row.backward:,.0f}", f"{row.equivalent_budget:.3f}", f"{row.seconds:.2f}", "" if row.speedup != row.speedup else f"{row.speedup:.0f}", f"{row.entropy:.3f}",
-            )  # fmt: skip
+                *(row["augment"], row["sampler"], f"{row['budget']:g}", f"{row['accuracy']:.2f}{spread}"),
+                *(str(row["seeds"]), f"{row['backward']:,.0f}", f"{row['equivalent_budget']:.3f}"),
+                *(f"{row['seconds']:.2f}", saved, f"{row['entropy']:.3f}"),
+            )
         console.print(table)
-    console.print("trained: examples; cost: forward and backward passes as a share of the full run's; entropy in nats")
+    console.print(
+        "trained: examples; cost: forward and backward passes as a share of the full run's; "
+        "saved: training time against full sgd; entropy in nats"
+    )
 
 
 def main() -> None:
