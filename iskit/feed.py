@@ -128,7 +128,7 @@ class Feed:
 
     def _augment(self) -> None:
         index = self.rows[self.position : self.position + CHUNK]
-        self.view = self.augment.image(self.data.image[index], index, self.epoch)
+        self.view = self.augment.image(self.data.image.index_select(0, index), index, self.epoch)
         self.view_start = self.position
 
     def state_dict(self) -> dict[str, Any]:
