@@ -1,0 +1,34 @@
+"""iskit: when training is limited to a budget, is it worth choosing which images to train on?"""
+
+from importlib import import_module
+from typing import Any
+
+# Looked up when first used: the training path must import without the notebooks' and the command line's libraries.
+# No name may be a module's: importing that module would hide it.
+_HOME = {
+    "Experiment": "iskit.experiment",
+    "InputError": "iskit.errors",
+    "Run": "iskit.run",
+    "Sweep": "iskit.sweep",
+    "counts_of": "iskit.archive",
+    "diagnose": "iskit.diagnosis",
+    "fit": "iskit.fitting",
+    "grid": "iskit.sweep",
+    "history_of": "iskit.archive",
+    "methods": "iskit.cards",
+    "over_seeds": "iskit.archive",
+    "results": "iskit.archive",
+    "show": "iskit.cards",
+    "wrap": "iskit.loader",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'iskit' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_HOME]

@@ -1,13 +1,14 @@
 """What training cost so far (Meter), and how much it may cost (Budget)."""
 
 from dataclasses import asdict, dataclass, field
+from math import inf
 from typing import Any, Literal, get_args
 
 from iskit.errors import InputError
 
 Unit = Literal["backward", "cost", "seconds"]
 UNITS: tuple[str, ...] = get_args(Unit)
-PHASES = ("train", "scoring", "eval", "warmup")
+PHASES = ("train", "scoring", "eval", "warmup", "prepare")
 
 
 @dataclass
@@ -32,7 +33,7 @@ class Meter:
 
     @property
     def training_seconds(self) -> float:
-        """What the budget pays for: training and the scoring it needs, not evaluation or warm-up."""
+        """What the budget pays for: training and the scoring it needs, not evaluation, warm-up or preparation."""
         return self.seconds["train"] + self.seconds["scoring"]
 
     def trained(self, examples: int) -> None:
@@ -48,7 +49,10 @@ class Meter:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for key, value in state.items():
-            setattr(self, key, dict(value) if isinstance(value, dict) else value)
+            if key == "seconds":
+                self.seconds.update(value)  # in place: a stopwatch writes into this very dict
+            else:
+                setattr(self, key, value)
 
 
 @dataclass(frozen=True)
@@ -67,9 +71,25 @@ class Budget:
     def __post_init__(self) -> None:
         if self.unit not in UNITS:
             raise InputError(f"unit={self.unit!r} is unknown: known: {', '.join(UNITS)}")
-        if not self.amount > 0 or (self.unit != "seconds" and self.amount > 1):
+        if not 0 < self.amount < inf or (self.unit != "seconds" and self.amount > 1):
             rule = "above 0 seconds" if self.unit == "seconds" else "above 0 and at most 1, a share of the full run"
             raise InputError(f"budget={self.amount!r} must be {rule}")
+
+    @classmethod
+    def of_run(cls, amount: float, unit: str, *, n: int, epochs: int, batch_size: int) -> "Budget":
+        """The budget of a run on n examples. InputError if it, or the data, is too small for one batch."""
+        for name, value in {"epochs": epochs, "batch_size": batch_size}.items():
+            if value < 1:
+                raise InputError(f"{name}={value!r} must be at least 1")
+        if batch_size > n:
+            raise InputError(f"batch_size={batch_size} is more than the {n} training examples: set it to at most {n}")
+        budget = cls(amount, unit, full=epochs * n)
+        if unit != "seconds" and budget.examples < batch_size:
+            raise InputError(
+                f"budget={amount:g} of {epochs} epochs x {n} examples is {budget.examples} examples, "
+                f"less than one batch: raise budget or epochs, or set batch_size below {batch_size}"
+            )
+        return budget
 
     def spent(self, meter: Meter) -> float:
         """Progress t: the share of the budget that is spent; the run ends at the first step at or past 1.
@@ -86,6 +106,11 @@ class Budget:
     def examples(self) -> int:
         """Examples that the budget trains if nothing is spent on scoring (units backward and cost)."""
         return max(1, round(self.amount * self.full))
+
+    def equivalent(self, meter: Meter) -> float:
+        """What was spent so far, scoring included, as a share of the full run's cost: the study's approximate
+        equivalent budget, about B + 1/3 for a method that scores every example once an epoch."""
+        return meter.cost / (3 * self.full)
 
     def share(self, meter: Meter) -> float:
         """The share of an epoch's examples that spends the budget evenly over the epochs.

@@ -1,7 +1,8 @@
-"""The one error people see: a mistake in what they gave, in one line that says what to do."""
+"""The errors people see, each in one line that says what to do: what they gave cannot work, or training went astray."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 class InputError(ValueError):
@@ -11,9 +12,15 @@ class InputError(ValueError):
     """
 
 
-def suggest(word: str, known: Iterable[str]) -> str:
-    """A remedy for an unknown name: the nearest known one if there is any, else all of them."""
+class Diverged(RuntimeError):
+    """The loss is no longer a number: names the step, t and what to try."""
+
+    history: Any = None  # of the run so far, where the run is not in the caller's hands
+
+
+def suggest(word: str, known: Iterable[str], aliases: Iterable[str] = ()) -> str:
+    """A remedy for an unknown name: the nearest name or alias if one is near, else all names."""
     known = sorted(known)
-    by_lower = {name.lower(): name for name in known}
+    by_lower = {name.lower(): name for name in (*known, *aliases)}
     near = get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
     return f"did you mean {by_lower[near[0]]!r}?" if near else f"known: {', '.join(known)}"

@@ -24,6 +24,7 @@ BYSTANDERS = ("study", "data_dir", "compile")
 
 
 def _setting(default: Any, text: str) -> Any:
+    # Trap: papermill skips a parameter whose line in the notebook holds a second "=", so texts have none.
     return field(default=default, metadata={"help": text})
 
 
@@ -32,12 +33,12 @@ class Experiment:
     """A budgeted training run. InputError names the field, its value and the remedy."""
 
     study: str = _setting("playground", "folder under outputs/ that collects related runs")
-    dataset: str = _setting("digits", "what to train on, e.g. digits, parquet(path='...')")
+    dataset: str = _setting("digits", "what to train on: digits, parquet, ...")
     data_dir: str = _setting("data", "where data sets and caches lie; relative to the project")
     validation: int = _setting(0, "training examples, class-balanced, held out and used in place of the test set")
-    model: str = _setting("cnn", "network, e.g. cnn(width=16), resnet8, resnet18")
+    model: str = _setting("cnn", "network: cnn, resnet8, resnet18, ...")
     sampler: str = _setting("unif", "which examples are trained on: sgd scan unif p c ...")
-    augment: str = _setting("standard", "how they look: none, standard, standard|mixup(alpha=0.3), ...")
+    augment: str = _setting("standard", "how they look: none, standard, mixup, ..., joined by |")
     budget: float = _setting(0.3, "share of the full run in (0, 1], or seconds if unit is seconds")
     unit: str = _setting("backward", "what the budget counts: backward (examples trained), cost, seconds")
     epochs: int = _setting(60, "epochs of the full run")
@@ -59,7 +60,7 @@ class Experiment:
             object.__setattr__(self, f.name, _typed(f.name, getattr(self, f.name), type(f.default)))
         for name, known in CHOICES.items():
             if getattr(self, name) not in known:
-                raise InputError(f"{name}={getattr(self, name)!r} is unknown: {suggest(getattr(self, name), known)}")
+                raise InputError(f"{name}={getattr(self, name)!r} is unknown: give one of {', '.join(known)}")
         if not re.fullmatch(r"\w[\w.-]*", self.study):
             raise InputError(f"study={self.study!r} must be a plain folder name")
         for name, lowest in {"epochs": 1, "batch_size": 1, "evals": 1, "validation": 0, "seed": 0}.items():
@@ -114,15 +115,21 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     import yaml
 
     try:
-        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        settings, node = yaml.safe_load(text), yaml.compose(text)
     except OSError as error:
         raise InputError(f"{path} cannot be opened: {error.strerror}; give the path of a params/*.yaml file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, or an impossible date
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""
         raise InputError(f"{path} is not readable YAML{where}: write one `key: value` a line") from None
-    if not isinstance(settings, dict):
-        raise InputError(f"{path} holds {type(settings).__name__}, not settings: write one `key: value` a line")
+    if not isinstance(settings, dict) or not isinstance(node, yaml.MappingNode):
+        raise InputError(f"{path} holds no settings: write one `key: value` a line")
+    seen: set[str] = set()
+    for key, _ in node.value:
+        if key.value in seen:  # YAML takes the last one
+            raise InputError(f"{path} gives {key.value!r} twice, again in line {key.start_mark.line + 1}: keep one")
+        seen.add(key.value)
     return settings
 
 
@@ -153,6 +160,6 @@ def _typed(name: str, value: Any, kind: type) -> Any:
                 raise ValueError
             return int(number)
         return number
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError):
         wanted = {bool: "true or false", str: "text", int: "a whole number", float: "a number"}[kind]
         raise InputError(f"{name}={value!r} must be {wanted}") from None

@@ -25,6 +25,10 @@ class Stream(IntEnum):
     MIX = 4
     OPS = 5
     CONTROL = 6
+    TIES = 7
+    PROXY = 8
+    DATA = 9  # of a data set's limit and noise, its seed always 0: the same examples in every run
+    ITEM = 16  # of a user's own data set
 
 
 def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int]) -> tuple[Tensor, ...]:

@@ -60,32 +60,39 @@ class Registry(Generic[T]):
     def __init__(self, kind: str):
         self.kind = kind
         self._parts: dict[str, Callable[..., T]] = {}
-        self._aliases: dict[str, str] = {}
+        self._aliases: dict[str, tuple[str, ...]] = {}
+        self._names: dict[str, str] = {}  # of every name and alias in lower case
 
     def register(self, name: str, *aliases: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
-        """Decorator: makes a class or function known. ValueError if one of its names is taken."""
+        """Decorator: makes a class or function known. ValueError if one of its names is taken.
+
+        aliases: other spellings, the first of them as papers write it.
+        """
 
         def add(part: Callable[..., T]) -> Callable[..., T]:
-            for word in (name, *aliases):
-                if word.lower() in self._aliases:
+            words = [word.lower() for word in (name, *aliases)]
+            for word in words:
+                if word in self._names:
                     raise ValueError(f"{self.kind} {word!r} is registered already")
-                self._aliases[word.lower()] = name
-            self._parts[name] = part
+            self._names.update(dict.fromkeys(words, name))
+            self._parts[name], self._aliases[name] = part, aliases
             return part
 
         return add
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._parts)
+        return iter(sorted(self._parts))
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and name.lower() in self._aliases
+        return isinstance(name, str) and name.lower() in self._names
 
     def __getitem__(self, name: str) -> Callable[..., T]:
         return self._parts[self._find(name)]
 
-    def aliases(self, name: str) -> list[str]:
-        return [alias for alias, of in self._aliases.items() if of == name and alias != name]
+    def title(self, spec: str) -> str:
+        """The spec as shown to people, with the name that papers use: `p(smooth=False)` -> `p-SGD(smooth=False)`."""
+        name, _ = self.parse(spec)
+        return self.canonical(spec).replace(name, next(iter(self._aliases[name]), name), 1)
 
     def card(self, name: str) -> Card:
         """The card at the head of the part's file, or of the class where a file holds an alias."""
@@ -115,6 +122,9 @@ class Registry(Generic[T]):
                 remedy = suggest(key, known) if known else f"{name} has no options"
                 raise InputError(f"{self.kind}={spec!r} has the unknown option {key!r}: {remedy}")
             options[key] = self._typed(spec, key, value, hints.get(key, Any))
+        missing = [key for key, p in known.items() if p.default is p.empty and key not in options]
+        if missing:
+            raise InputError(f"{self.kind}={spec!r} needs {missing[0]}: write {name}({missing[0]}=...)")
         return name, options
 
     def canonical(self, spec: str) -> str:
@@ -135,39 +145,48 @@ class Registry(Generic[T]):
 
     def _find(self, name: str) -> str:
         try:
-            return self._aliases[name.lower()]
+            return self._names[name.lower()]
         except KeyError:
-            raise InputError(f"{self.kind}={name!r} is unknown: {suggest(name, self._parts)}") from None
+            aliases = [alias for of in self._aliases.values() for alias in of]
+            raise InputError(f"{self.kind}={name!r} is unknown: {suggest(name, self._parts, aliases)}") from None
 
     def _literals(self, spec: str, arguments: str) -> dict[str, Any]:
         words = {"true": True, "false": False, "none": None}  # as YAML spells them
         try:
             call = ast.parse(f"f({arguments})", mode="eval").body
-            if not isinstance(call, ast.Call) or call.args or any(k.arg is None for k in call.keywords):
+            if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
                 raise ValueError
-            return {
-                str(k.arg): words[k.value.id.lower()] if isinstance(k.value, ast.Name) else ast.literal_eval(k.value)
-                for k in call.keywords
-            }
-        except (ValueError, SyntaxError, KeyError):
+            options: dict[str, Any] = {}
+            for k in call.keywords:
+                if k.arg is None or k.arg in options:  # ast lets a repeated name pass
+                    raise ValueError
+                value = k.value
+                options[k.arg] = words[value.id.lower()] if isinstance(value, ast.Name) else ast.literal_eval(value)
+            return options
+        except (ValueError, SyntaxError, KeyError, TypeError):  # TypeError: {[]: 1}
             raise InputError(
                 f"{self.kind}={spec!r} cannot be read: options are written name=value, words in quotes"
             ) from None
 
     def _typed(self, spec: str, key: str, value: Any, hint: Any) -> Any:
         allowed = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+        choices: list[Any] = []
         for kind in allowed:
-            if typing.get_origin(kind) is typing.Literal:
-                if value in typing.get_args(kind):
-                    return value
-                remedy = suggest(str(value), map(str, typing.get_args(kind)))
-                raise InputError(f"{self.kind}={spec!r}: {key}={value!r} is unknown: {remedy}")
-            if kind is Any or (kind is type(None) and value is None):
-                return value
-            if kind is float and isinstance(value, int) and not isinstance(value, bool):
-                return float(value)
             base = typing.get_origin(kind) or kind
-            if isinstance(value, base) and not (isinstance(value, bool) and base is not bool):
+            if base is typing.Literal:
+                choices += typing.get_args(kind)
+            elif kind is Any:
                 return value
-        wanted = " or ".join(getattr(kind, "__name__", str(kind)) for kind in allowed)
+            elif kind is float:
+                if type(value) in (int, float) and abs(value) <= sys.float_info.max:
+                    return float(value)
+            elif isinstance(value, base) and (base is bool or not isinstance(value, bool)):
+                return value
+        if any(value == choice and type(value) is type(choice) for choice in choices):  # True equals 1, and is not it
+            return value
+        if choices:
+            raise InputError(
+                f"{self.kind}={spec!r}: {key}={value!r} is unknown: {suggest(str(value), map(str, choices))}"
+            )
+        wanted = " or ".join("None" if kind is type(None) else getattr(kind, "__name__", str(kind)) for kind in allowed)
         raise InputError(f"{self.kind}={spec!r}: {key}={value!r} must be {wanted}")

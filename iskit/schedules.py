@@ -11,6 +11,7 @@ schedules: Registry[float] = Registry("schedule")
 @schedules.register("linear", "LLR")
 def linear(t: float, *, final: float = 1e-5) -> float:
     """From 1 down to `final` in a straight line (the paper's LLR: from lr to 1e-6 at lr .1)."""
+    _shares("linear", final=final)
     return 1 - t * (1 - final)
 
 
@@ -19,6 +20,7 @@ def step(t: float, *, at: tuple = (1 / 3, 2 / 3), factor: float = 0.1) -> float:
     """Times `factor` at each of the points `at` (the paper's SLR: a tenth at 1/3 and 2/3 of the run)."""
     if not all(isinstance(point, int | float) and 0 < point < 1 for point in at):
         raise InputError(f"schedule=step: at={at!r} must hold shares of the run between 0 and 1")
+    _shares("step", factor=factor)
     return factor ** sum(t >= point for point in at)
 
 
@@ -39,6 +41,14 @@ def onecycle(t: float, *, rise: float = 0.3, start: float = 0.04, final: float =
     """Up from `start` to 1 over the share `rise` of the run, down to `final`, in cosine arcs (Smith & Topin 2018)."""
     if not 0 < rise < 1:
         raise InputError(f"schedule=onecycle: rise={rise!r} must lie between 0 and 1")
+    _shares("onecycle", start=start, final=final)
     if t < rise:
         return start + (1 - start) * (1 - cos(pi * t / rise)) / 2
     return final + (1 - final) * (1 + cos(pi * (t - rise) / (1 - rise))) / 2
+
+
+def _shares(schedule: str, **options: float) -> None:
+    """Schedules lower the highest rate; they never raise or turn it."""
+    for name, value in options.items():
+        if not 0 <= value <= 1:
+            raise InputError(f"schedule={schedule}: {name}={value!r} must be a share of the highest rate, from 0 to 1")

@@ -2,58 +2,26 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from iskit.augment import Pipeline
 from iskit.budget import Budget, Meter
 from iskit.data import Dataset
-from iskit.errors import InputError
+from iskit.errors import Diverged
 from iskit.feed import Feed
 from iskit.history import History
-from iskit.samplers import Batch, Outcome, Sampler
+from iskit.proxy import ProxyTrainer
+from iskit.samplers import Outcome, Sampler
+from iskit.scorer import Scorer
+from iskit.stopwatch import Stopwatch
 
 EVAL_BATCH = 2000
-
-
-class Diverged(RuntimeError):
-    """The loss is no longer a number: names the step, t and the learning rate, and what to try."""
-
-
-class Stopwatch:
-    """Adds the time since the last switch to the phase that was on. On a GPU by events, read only in `settle`."""
-
-    def __init__(self, seconds: dict[str, float], device: torch.device, clock: Callable[[], float]):
-        self.seconds, self.clock = seconds, clock
-        self.events = device.type == "cuda"
-        self.phase: str | None = None
-        self.since: Any = None
-        self.laps: list[tuple[str, Any, Any]] = []
-
-    def switch(self, phase: str | None) -> None:
-        now: Any
-        if self.events:
-            now = torch.cuda.Event(enable_timing=True)
-            now.record()
-        else:
-            now = self.clock()
-        if self.phase is not None:
-            if self.events:
-                self.laps.append((self.phase, self.since, now))
-            else:
-                self.seconds[self.phase] += now - self.since
-        self.phase, self.since = phase, now
-
-    def settle(self) -> None:
-        """Brings `seconds` up to the last switch; waits for the GPU."""
-        if self.laps:
-            self.laps[-1][2].synchronize()
-            for phase, start, stop in self.laps:
-                self.seconds[phase] += start.elapsed_time(stop) / 1000
-            self.laps.clear()
 
 
 class Trainer:
@@ -65,7 +33,8 @@ class Trainer:
         trainer.history.frame()
 
     data, model: on the device to train on. augment: unbound. sampler: unbound. schedule: factor of lr as a function
-    of t. clock: seconds on the host, for tests of budgets in seconds.
+    of t. cache: folder that keeps the sampler's preparations for further runs, None to prepare anew.
+    clock: seconds on the host, for tests of budgets in seconds.
     Raises InputError for a budget that is too small for one batch, Diverged when the loss stops being a number.
     """
 
@@ -88,29 +57,25 @@ class Trainer:
         seed: int = 1,
         evals: int = 20,
         precision: str = "float32",
+        cache: Path | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ):
         sampler.check(budget=budget, unit=unit, epochs=epochs, batch_size=batch_size)
-        self.budget = Budget(budget, unit, full=epochs * len(data))
-        if unit != "seconds" and self.budget.examples < batch_size:
-            raise InputError(
-                f"budget={budget:g} of {epochs} epochs x {len(data)} examples is {self.budget.examples} examples, "
-                f"less than one batch: raise budget or epochs, or set batch_size below {batch_size}"
-            )
-        if batch_size > len(data):
-            raise InputError(
-                f"batch_size={batch_size} is more than the {len(data)} training examples: set it to at most {len(data)}"
-            )
+        self.budget = Budget.of_run(budget, unit, n=len(data), epochs=epochs, batch_size=batch_size)
         device = data.label.device
         self.model, self.data, self.sampler = model, data, sampler
-        self.lr, self.schedule, self.evals = lr, schedule, evals
+        self.lr, self.schedule, self.evals, self.seed = lr, schedule, evals, seed
         self.device_type, self.bf16 = device.type, precision == "bf16"
+        cuda = device.type == "cuda"
+        self.generator = torch.cuda.default_generators[device.index or 0] if cuda else torch.default_generator
         self.meter = Meter()
         self.history = History(len(data), device)
         self.watch = Stopwatch(self.meter.seconds, device, clock)
         sampler.bind(label=data.label, budget=self.budget, epochs=epochs, batch_size=batch_size, seed=seed)
         augment.bind(seed=seed, pad=data.pad, flip=data.flip, mean=data.mean)
+        self.score = Scorer(model, self.meter, self._scoring)
         self.feed = Feed(data, sampler, augment, self.budget, self.meter, batch_size, seed)
+        self.proxy = ProxyTrainer(data, self.meter, batch_size=batch_size, seed=seed, cache=cache, clock=clock)
         parameters = model.parameters()
         self.optimizer: torch.optim.Optimizer
         if optimizer == "adam":
@@ -121,6 +86,11 @@ class Trainer:
         self.sums = torch.zeros(3, device=device, dtype=torch.float64)  # training loss, hits, rows since the last one
 
     def __iter__(self) -> Iterator[float]:
+        if self.meter.steps == 0:
+            self.watch.switch("prepare")
+            self.sampler.prepare(self.proxy)
+            self.watch.switch(None)
+        self.model.train()
         while (t := self.budget.spent(self.meter)) < 1:
             self.watch.switch("train")
             self._step(t)
@@ -134,7 +104,9 @@ class Trainer:
 
     def _step(self, t: float) -> None:
         batch = self.feed.batch(t, self.score)
-        self.model.train()
+        # Dropout and the like draw from torch's own generator: seeded a step, so nothing has to be saved. Not by
+        # torch.manual_seed: where no GPU is in use it keeps a traceback for later, at every call.
+        self.generator.manual_seed((self.seed << 32) + self.meter.steps)
         with self._autocast():
             logits = self.model(batch.image)
         loss = F.cross_entropy(logits.float(), batch.target, reduction="none")
@@ -164,19 +136,16 @@ class Trainer:
             f"try lr={self.lr / 10:g}, or precision='float32'"
         )
 
-    def score(self, batch: Batch) -> Tensor:
-        """Logits (m, K) of candidates: eval mode, no gradient, charged to the meter and its own time."""
+    @contextmanager
+    def _scoring(self) -> Iterator[None]:
         self.watch.switch("scoring")
-        self.model.eval()
-        with torch.no_grad(), self._autocast():
-            logits = self.model(batch.image).float()
-        self.model.train()
-        self.meter.scored(len(batch))
+        with self._autocast():
+            yield
         self.watch.switch("train")
-        return logits
 
     def _evaluate(self, t: float) -> None:
-        self.evaluated = int(t * self.evals)
+        # At least one more: 0.29 x 100 is 28.999...96, and the 29th would be due again.
+        self.evaluated = max(self.evaluated + 1, int(t * self.evals))
         self.watch.switch("eval")
         accuracy, loss = evaluate(self.model, self.data, bf16=self.bf16)
         self.watch.switch(None)
@@ -193,6 +162,7 @@ class Trainer:
             meter=self.meter,
             accuracy=accuracy,
             loss=loss,
+            equivalent_budget=self.budget.equivalent(self.meter),
             train_accuracy=100 * hits / max(rows, 1),
             train_loss=train_loss / max(rows, 1),
         )
@@ -211,19 +181,13 @@ class Trainer:
             "history": self.history.state_dict(),
             "evaluated": self.evaluated,
             "sums": self.sums,
-            "random": torch.get_rng_state(),  # of the model's own draws, such as dropout
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name in ("model", "optimizer", "sampler", "feed", "history"):
+        for name in ("model", "optimizer", "sampler", "feed", "meter", "history"):
             getattr(self, name).load_state_dict(state[name])
-        seconds = self.meter.seconds
-        self.meter.load_state_dict(state["meter"])
-        seconds.update(state["meter"]["seconds"])
-        self.meter.seconds = seconds  # the stopwatch writes into this very dict
         self.evaluated = state["evaluated"]
         self.sums.copy_(state["sums"])
-        torch.set_rng_state(state["random"].cpu())
 
 
 @torch.no_grad()

@@ -48,7 +48,8 @@ class Pipeline:
         """`"standard|mixup(alpha=0.3)"`; InputError if a stage is unknown."""
         if not all(part.strip() for part in spec.split("|")):
             raise InputError(f"augment={spec!r} cannot be read: write none, or stages joined by |")
-        return cls([augments.create(part) for part in spec.split("|")])
+        # Of the canonical spelling: `none|mixup` must draw as `mixup` does, and draws depend on a stage's place.
+        return cls([augments.create(part) for part in cls.canonical(spec).split("|")])
 
     @staticmethod
     def canonical(spec: str) -> str:

@@ -3,7 +3,8 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
-from iskit.data.base import Dataset, Loader, datasets
+from iskit.data.base import Dataset
+from iskit.data.loader import Loader, datasets
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")

@@ -1,4 +1,4 @@
-"""An image data set in memory, and what every loader is."""
+"""An image data set in memory."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from iskit.errors import InputError
-from iskit.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -35,14 +34,9 @@ class Dataset:
             ("training", self.image, self.label),
             ("test", self.test_image, self.test_label),
         ):
-            if len(image) == 0 or len(image) != len(label):
-                raise InputError(f"the {name} set has {len(image)} images and {len(label)} labels: give as many, not 0")
-            lowest, highest = int(label.min()), int(label.max())
-            if lowest < 0 or highest >= len(self.classes):
-                wrong = lowest if lowest < 0 else highest
-                raise InputError(
-                    f"the {name} set has the label {wrong}, out of range: labels must be 0 to {len(self.classes) - 1}"
-                )
+            if len(image) != len(label):
+                raise InputError(f"the {name} set has {len(image)} images and {len(label)} labels: give as many")
+            check_labels(name, label, len(self.classes))
 
     def __len__(self) -> int:
         return len(self.image)
@@ -65,7 +59,7 @@ class Dataset:
         """(n, H, W, C) uint8 -> (n, C, H, W) float32, zero mean and unit deviation, in channels-last memory."""
         mean = torch.tensor(self.mean, device=image.device) * 255
         scale = 1 / (torch.tensor(self.std, device=image.device) * 255)
-        pixels = image[0, ..., 0].numel()
+        pixels = image.shape[1] * image.shape[2]
         # Along whole images: a CPU is slow at repeating so short a row as the channels.
         flat = image.reshape(len(image), -1).float().sub_(mean.repeat(pixels)).mul_(scale.repeat(pixels))
         return flat.view(image.shape).permute(0, 3, 1, 2)
@@ -81,7 +75,7 @@ class Dataset:
         for number, name in enumerate(self.classes):
             members = random.permutation(np.flatnonzero(label == number))
             wanted = each + (number < rest)
-            if wanted >= len(members):
+            if wanted and wanted >= len(members):
                 raise InputError(
                     f"validation={count} takes {wanted} examples of class {name!r}, "
                     f"which has {len(members)}: give a smaller number"
@@ -99,14 +93,11 @@ class Dataset:
         )
 
 
-class Loader:
-    """One data set: `__init__` checks its options at once and cheaply, `load` reads it, from a cache if it can."""
-
-    def __init__(self, data_dir: Any):
-        self.data_dir = data_dir
-
-    def load(self) -> Dataset:
-        raise NotImplementedError
-
-
-datasets: Registry[Loader] = Registry("dataset")
+def check_labels(name: str, label: Tensor | np.ndarray, classes: int) -> None:
+    """InputError if the set `name` is empty or has a label outside 0 .. classes - 1."""
+    if len(label) == 0:
+        raise InputError(f"the {name} set is empty: give at least one image")
+    lowest, highest = int(label.min()), int(label.max())
+    if lowest < 0 or highest >= classes:
+        wrong = lowest if lowest < 0 else highest
+        raise InputError(f"the {name} set has the label {wrong}, out of range: labels must be 0 to {classes - 1}")

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 
 from iskit import files
+from iskit.errors import InputError
 
 
 def digest(arrays: dict[str, np.ndarray]) -> str:
@@ -19,15 +20,39 @@ def digest(arrays: dict[str, np.ndarray]) -> str:
     return state.hexdigest()
 
 
+def fingerprint(paths: Iterable[Path]) -> str:
+    """Changes with the name, size or modification time of any of the files: stands for their contents in a key."""
+    state = hashlib.blake2b(digest_size=16)
+    for path in paths:
+        about = path.stat()
+        state.update(f"{path}\0{about.st_size}\0{about.st_mtime_ns}\0".encode())
+    return state.hexdigest()
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """One process at a time; others wait. InputError if the lock cannot be written."""
+    from filelock import FileLock  # only here: sets in memory, and digits, do without
+
+    lock = FileLock(path)
+    with _writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def cached(folder: Path, key: dict, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """The arrays that `make` gives, from `folder` if they lie there undamaged.
 
     key: everything that determines the arrays, as JSON values. Two processes at once: the second waits.
+    Raises InputError if the folder cannot be written or its disk is full; no half-written file is left.
     """
     name = hashlib.blake2b(json.dumps(key, sort_keys=True).encode(), digest_size=8).hexdigest()
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.npz"
-    with FileLock(folder / f"{name}.lock"):
+    with locked(folder / f"{name}.lock"):
         arrays = _read(path)
         if arrays is None:
             arrays = make()
@@ -37,14 +62,26 @@ def cached(folder: Path, key: dict, make: Callable[[], dict[str, np.ndarray]]) -
                 with temporary.open("wb") as file:  # an open file: savez would append .npz to the temporary name
                     np.savez(file, **stored)  # type: ignore[arg-type]
 
-            files.write(path, save)
+            with _writing(folder):
+                files.write(path, save)
     return arrays
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"data_dir: {folder} cannot be written ({error.strerror or error}): free space there or change data_dir"
+        ) from None
 
 
 def _read(path: Path) -> dict[str, np.ndarray] | None:
     """None if the file is absent or damaged: then it is made anew."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here: given a path, np.load leaves a damaged file open.
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except Exception:  # whatever a damaged file makes zipfile or NumPy raise
         return None

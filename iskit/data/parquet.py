@@ -1,162 +1,158 @@
 """Image data sets as commonly published: parquet files of encoded images and labels."""
 
-import io
 import json
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from PIL import Image
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from iskit.data.base import Dataset, Loader, datasets
-from iskit.data.cache import cached
+from iskit.data.cache import fingerprint
+from iskit.data.images import CHUNK, decode_all
+from iskit.data.loader import About, Loader, Split, datasets
 from iskit.errors import InputError
-
-VERSION = 1  # of the decoding below; part of the cache's key
+from iskit.files import root
 
 
 @datasets.register("parquet")
+@dataclass(kw_only=True)
 class Parquet(Loader):
-    """path: a folder of parquet files named train*, test* (or validation*), or one such file for training with `test`;
-    size: side length in pixels, 0 for the first image's; limit: first training examples to use, 0 for all.
+    """path: a folder of files train*.parquet and test*.parquet (or, without those, val*.parquet), relative to the
+    project; image, label: names of their columns; flip: whether a mirrored image is still of its class.
 
-    Columns are found by type: the image is a struct with `bytes` (or plain binary), the label an integer. Class names
-    come from the schema's `huggingface` metadata where it is there. Mean and deviation are computed.
-    Raises InputError for a path that is not there, a missing column, bytes that are no image.
+    Without names, columns are found by type: the image is a struct with `bytes`, or binary; the label an integer,
+    called label or fine_label if there are several. Class names come from the schema's `huggingface` metadata where
+    it is there, else classes are numbered. Mean and deviation are computed.
+    Raises InputError for a path that is not there, a missing or ambiguous column, a label that is missing or out
+    of range, bytes that are no image.
     """
 
-    def __init__(self, data_dir: Path, *, path: str, size: int = 0, limit: int = 0, flip: bool = True):
-        super().__init__(data_dir)
-        for name, value in {"size": size, "limit": limit}.items():
-            if value < 0:
-                raise InputError(f"dataset option {name}={value} must not be negative; 0 means as it comes")
-        self.size, self.limit, self.flip = size, limit, flip
-        from iskit.files import root
+    path: str
+    image: str = ""
+    label: str = ""
+    flip: bool = True
 
-        self.path = root() / path
-        if not self.path.is_dir():
-            raise InputError(f"dataset option path={path!r} is no folder: {self.path} holds no parquet files")
-        self.train = self._files("train")
-        self.test = self._files("test", "validation")
-        self.image_column, self.label_column, self.classes = _columns(self.train[0])
-        if _columns(self.test[0])[:2] != (self.image_column, self.label_column):
-            raise InputError(f"{self.test[0]} has other columns than {self.train[0]}: give both the same")
-
-    def _files(self, *prefixes: str) -> list[Path]:
-        for prefix in prefixes:
-            if found := sorted(self.path.glob(f"{prefix}*.parquet")):
-                return found
-        raise InputError(f"{self.path} holds no {prefixes[0]}*.parquet: name the files train-... and test-...")
-
-    def load(self) -> Dataset:
-        key: dict[str, Any] = {
-            "loader": "parquet",
-            "version": VERSION,
-            "size": self.size,
-            "limit": self.limit,
-            "files": [[str(f), f.stat().st_size, f.stat().st_mtime_ns] for f in (*self.train, *self.test)],
-        }
-        arrays = cached(self.data_dir / "cache", key, self._decode)
-        image = torch.from_numpy(arrays["image"])
-        scaled = image.view(-1, image.shape[-1]).double()
-        classes = self.classes or tuple(map(str, range(int(arrays["label"].max()) + 1)))
-        return Dataset(
-            image=image,
-            label=torch.from_numpy(arrays["label"]),
-            test_image=torch.from_numpy(arrays["test_image"]),
-            test_label=torch.from_numpy(arrays["test_label"]),
-            mean=tuple((scaled.mean(0) / 255).tolist()),
-            std=tuple((scaled.std(0) / 255).tolist()),
-            classes=classes,
-            flip=self.flip,
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.folder = root() / self.path
+        if not self.folder.is_dir():
+            raise InputError(f"dataset option path={self.path!r} is no folder: {self.folder} holds no parquet files")
+        self.train = _files(self.folder, "train")
+        self.test = _files(self.folder, "test", "val")
+        schema = _schema(self.train[0])
+        self.image_column = _column(self.train[0], schema, "image", self.image, _is_image, ("image", "img"))
+        self.label_column = _column(
+            self.train[0], schema, "label", self.label, pa.types.is_integer, ("label", "fine_label")
         )
+        for path in (*self.train, *self.test):
+            other = _schema(path)
+            for name in (self.image_column, self.label_column):
+                if name not in other.names or other.field(name).type != schema.field(name).type:
+                    kind = schema.field(name).type
+                    raise InputError(
+                        f"{path} lacks the column {name!r} ({kind}) of {self.train[0].name}: give both alike"
+                    )
+        self.names = _class_names(schema, self.label_column)
 
-    def _decode(self) -> dict[str, np.ndarray]:
-        image, label = self._read(self.train, self.limit, self.size)
-        test_image, test_label = self._read(self.test, 0, self.size or image.shape[1])
-        return {"image": image, "label": label, "test_image": test_image, "test_label": test_label}
+    def about(self) -> About:
+        names = self.names or tuple(map(str, range(int(self._labels(self.train).max(initial=-1)) + 1)))
+        return About(names, flip=self.flip)
 
-    def _read(self, paths: list[Path], limit: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-        import pyarrow.parquet as pq
-        from tqdm import tqdm
+    def source(self) -> Any:
+        return [fingerprint([*self.train, *self.test]), self.image_column, self.label_column]
 
-        images: list[np.ndarray] = []
-        labels: list[np.ndarray] = []
-        rows = sum(pq.ParquetFile(path).metadata.num_rows for path in paths)
-        left = min(limit or rows, rows)
-        with (
-            ThreadPoolExecutor() as pool,
-            tqdm(total=left, desc=f"decoding {paths[0].name}", leave=False) as bar,
-        ):
-            for path in paths:
-                first = 0
-                for table in pq.ParquetFile(path).iter_batches(1024, columns=[self.image_column, self.label_column]):
-                    table = table.slice(0, left)
-                    if len(table) == 0:
-                        break
-                    encoded = table.column(self.image_column).to_pylist()
-                    numbers = range(first, first + len(encoded))
-                    size = size or _decode_one(path, first, encoded[0], 0).shape[0]
-                    images.extend(pool.map(_decode_one, [path] * len(encoded), numbers, encoded, [size] * len(encoded)))
-                    labels.append(_labels(path, first, table.column(self.label_column)))
-                    left -= len(encoded)
-                    first += len(encoded)
-                    bar.update(len(encoded))
-        if not images:
-            raise InputError(f"{paths[0]} holds no rows: give files with images")
-        return np.stack(images), np.concatenate(labels)
+    def read(self) -> tuple[Split, Split]:
+        return self._split(self.train), self._split(self.test)
+
+    def _split(self, paths: list[Path]) -> Split:
+        def image(rows: np.ndarray, size: int) -> np.ndarray:
+            return decode_all(self._encoded(paths, rows), len(rows), size, f"decoding {paths[0].name}")
+
+        return Split(self._labels(paths), image)
+
+    def _labels(self, paths: list[Path]) -> np.ndarray:
+        parts = []
+        for path in paths:
+            with _reading(path):
+                column = pq.read_table(path, columns=[self.label_column]).column(0)
+            if column.null_count:
+                row = int(np.flatnonzero(column.is_null().to_numpy())[0])
+                raise InputError(f"{path}, row {row}: the label is missing: remove or label the row")
+            label = column.to_numpy().astype(np.int64)
+            classes = len(self.names) or label.max(initial=0) + 1
+            wrong = np.flatnonzero((label < 0) | (label >= classes))
+            if len(wrong):
+                raise InputError(
+                    f"{path}, row {wrong[0]}: the label {label[wrong[0]]} is out of range: "
+                    f"labels must be 0 to {classes - 1}"
+                )
+            parts.append(label)
+        return np.concatenate(parts)
+
+    def _encoded(self, paths: list[Path], rows: np.ndarray) -> Iterator[tuple[bytes | None, str]]:
+        """The encoded images of the given rows, numbered through all files, a chunk in memory at once."""
+        before = 0
+        for path in paths:
+            start = before
+            with _reading(path), pq.ParquetFile(path) as file:
+                for batch in file.iter_batches(CHUNK, columns=[self.image_column]):
+                    wanted = rows[np.searchsorted(rows, before) : np.searchsorted(rows, before + len(batch))]
+                    for row, value in zip(
+                        wanted, batch.column(0).take(pa.array(wanted - before)).to_pylist(), strict=True
+                    ):
+                        yield value["bytes"] if isinstance(value, dict) else value, f"{path}, row {row - start}"
+                    before += len(batch)
 
 
-def _columns(path: Path) -> tuple[str, str, tuple[str, ...]]:
-    """The image column, the label column and the class names (empty if not given)."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def _files(folder: Path, *prefixes: str) -> list[Path]:
+    for prefix in prefixes:
+        if found := sorted(folder.glob(f"{prefix}*.parquet")):
+            return found
+    raise InputError(f"{folder} holds no {prefixes[0]}*.parquet: name the files train-... and test-...")
 
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
     try:
-        schema = pq.read_schema(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path} is not a readable parquet file ({error}): fetch it again") from None
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path} is not a whole parquet file ({error}): fetch it again") from None
 
-    def is_image(kind: Any) -> bool:
-        return (
-            (pa.types.is_struct(kind) and any(kind.field(i).name == "bytes" for i in range(kind.num_fields)))
-            or pa.types.is_binary(kind)
-            or pa.types.is_large_binary(kind)
-        )
 
-    image = [field.name for field in schema if is_image(field.type)]
-    label = [field.name for field in schema if pa.types.is_integer(field.type)]
-    if not image:
-        raise InputError(f"{path} lacks an image column (a struct with `bytes`, or binary): it has {schema.names}")
-    if not label:
-        raise InputError(f"{path} lacks a label column (an integer): it has {schema.names}")
-    chosen = next((name for name in label if name in ("label", "fine_label")), label[0])
-    names: tuple[str, ...] = ()
+def _schema(path: Path) -> pa.Schema:
+    with _reading(path):
+        return pq.read_schema(path)
+
+
+def _column(
+    path: Path, schema: pa.Schema, what: str, wanted: str, fits: Callable[[Any], bool], usual: tuple[str, ...]
+) -> str:
+    """The column to read as `what`: the one wanted, else the one that fits, else a usual name among several."""
+    fitting = [field.name for field in schema if fits(field.type)]
+    if wanted:
+        candidates = [name for name in fitting if name == wanted]
+    else:
+        candidates = fitting if len(fitting) < 2 else [name for name in usual if name in fitting][:1]
+    if candidates:
+        return candidates[0]
+    raise InputError(
+        f"{path} has {f'the columns {fitting}' if fitting else 'no column'} to read as {what} of {schema.names}: "
+        f"give {what}= the name of "
+        + ("a struct with `bytes`, or of binary" if what == "image" else "an integer column")
+    )
+
+
+def _is_image(kind: Any) -> bool:
+    has_bytes = pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
+    return has_bytes or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def _class_names(schema: pa.Schema, label: str) -> tuple[str, ...]:
+    """Empty if the metadata gives none."""
     described = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    feature = described.get("info", {}).get("features", {}).get(chosen, {})
-    if isinstance(feature.get("names"), list):
-        names = tuple(map(str, feature["names"]))
-    return image[0], chosen, names
-
-
-def _decode_one(path: Path, row: int, encoded: Any, size: int) -> np.ndarray:
-    """(size, size, 3) uint8; size 0 keeps the image's own, which must be square."""
-    data = encoded["bytes"] if isinstance(encoded, dict) else encoded
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            rgb = image.convert("RGB")
-    except Exception as error:  # PIL raises many kinds for damaged bytes
-        raise InputError(f"{path}, row {row}: bytes are no whole image ({error}): remove or replace the row") from None
-    if size == 0 and rgb.width != rgb.height:
-        raise InputError(f"{path}, row {row}: image of {rgb.width} x {rgb.height} is not square: set size=")
-    if size and rgb.size != (size, size):
-        rgb = rgb.resize((size, size), Image.Resampling.BOX if size < rgb.width else Image.Resampling.BICUBIC)
-    return np.asarray(rgb)
-
-
-def _labels(path: Path, first: int, column: Any) -> np.ndarray:
-    if column.null_count:
-        raise InputError(f"{path}, rows from {first}: a label is missing: remove or label the row")
-    return column.to_numpy(zero_copy_only=False).astype(np.int64)
+    names = described.get("info", {}).get("features", {}).get(label, {}).get("names")
+    return tuple(map(str, names)) if isinstance(names, list) else ()

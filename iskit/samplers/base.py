@@ -4,10 +4,9 @@ Importance sampling is nothing but weights, and there are three places to put th
 an epoch (`plan`), over candidates once a step (`select`), over the batch once a backward pass (`reduce`).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -62,7 +61,39 @@ class Outcome:
         return self.logits.float().softmax(1).gather(1, self.batch.label[:, None]).squeeze(1)
 
 
-Score = Callable[[Batch], Tensor]
+class Score(Protocol):
+    """What a sampler may ask about (a part of) a pool: in eval mode, without a trace in the model, for a charge."""
+
+    def __call__(self, pool: Batch) -> Tensor:
+        """Logits (m, K)."""
+
+    def gradient_norm(self, pool: Batch) -> Tensor:
+        """(m,): norm of each row's own gradient; three times the price, for small models."""
+
+
+@dataclass
+class ProxyRun:
+    """What a small model showed that was trained before the run.
+
+    correct (epochs, m) bool: whether it got each of the m examples it trained right, as it trained them;
+    loss (k,), logits (k, K), feature (k, D) float32: of the k examples it was asked about, as they are, without
+    augmentation; loss is the cross-entropy, feature what the last linear layer is given.
+    """
+
+    correct: Tensor
+    loss: Tensor
+    logits: Tensor
+    feature: Tensor
+
+
+class Proxy(Protocol):
+    """Trains a small model for `epochs` on the examples `train` (m,), and counts its cost apart from the budget.
+
+    It is asked about the examples `held` (k,), at the epoch of their lowest mean loss, or else at its end about those
+    it trained.
+    """
+
+    def __call__(self, model: str, epochs: int, train: Tensor, held: Tensor | None = None) -> ProxyRun: ...
 
 
 class Sampler:
@@ -72,6 +103,7 @@ class Sampler:
     they are made in `bind` and changed in place.
     """
 
+    needs_labels = False  # True if a hook reads labels, targets or probabilities: then data without classes is refused
     n: int
     label: Tensor
     budget: Budget
@@ -80,13 +112,19 @@ class Sampler:
         """Raises InputError for settings that cannot work; called before any data is loaded."""
 
     def bind(self, *, label: Tensor, budget: Budget, epochs: int, batch_size: int, seed: int) -> None:
-        """Meets the training set: label (N,) int64 on the device that the state should live on."""
+        """Meets the training set: label (N,) int64 on the device that the state should live on.
+
+        In a user's own loop labels are -1 if they are not known before the examples are read.
+        """
         self.n = len(label)
         self.device = label.device
         self.budget = budget
         self.epochs = epochs
         self.batch_size = batch_size
         self.seed = seed
+
+    def prepare(self, proxy: Proxy) -> None:
+        """Once, before the first step of a fresh run (a resumed one has its results among the state)."""
 
     def plan(self, t: float, epoch: int, size: int) -> Tensor | None:
         """Once an epoch, at progress t: weights (N,) of the examples, 0 leaves one out; None takes all as they are.
@@ -99,10 +137,14 @@ class Sampler:
         """How many augmented candidates the next `select` wants to see."""
         return self.batch_size
 
+    def size(self) -> int:
+        """How many rows the next step trains; the kept rows wait until there are as many."""
+        return self.batch_size
+
     def select(self, pool: Batch, score: Score) -> tuple[Tensor, Tensor] | None:
         """Once a step: the rows of the pool to train and their weights; None takes the pool as it is.
 
-        score: gives the model's logits (m, K) for (a part of) the pool, in eval mode, and charges for it.
+        score: gives the model's logits (m, K) for (a part of) the pool, and charges for it.
         """
         return None
 

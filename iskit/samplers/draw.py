@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from iskit.randomness import Stream, uniform_all
+
 
 def successive(score: Tensor, size: int, uniform: Tensor) -> Tensor:
     """Draws `size` examples without replacement, one after the other with probability proportional to the score.
@@ -14,3 +16,29 @@ def successive(score: Tensor, size: int, uniform: Tensor) -> Tensor:
     mask = torch.zeros_like(score, dtype=torch.bool)
     mask[torch.topk(score / -uniform.log(), size, sorted=False).indices] = True
     return mask
+
+
+def permuted(score: Tensor, seed: int, number: int) -> Tensor:
+    """The random control: the same scores (n,) in a random order, so their distribution without their information.
+
+    number: of the epoch or the pool; each has its own permutation, drawn on the score's device.
+    """
+    order = uniform_all(seed, Stream.CONTROL, number, len(score), score.device).argsort(stable=True)
+    return score[order]
+
+
+def inclusion(score: Tensor, mask: Tensor, uniform: Tensor) -> Tensor:
+    """(N,) probability of each example to be in the set that `successive` drew with these arguments, given the others.
+
+    Given the largest key left out, example i is in if its E is below score / key: probability 1 - exp(-score / key).
+    The drawn values divided by it sum, in expectation, to the sum over all examples (Cohen & Kaplan 2007, "rank
+    conditioning"). Trap: size x P, the law of draws with replacement, is too small a divisor here for low scores
+    and exceeds 1 for high ones.
+    """
+    largest = torch.where(mask, 0.0, score / -uniform.log()).max()
+    return -torch.expm1(-score / largest)
+
+
+def ranking(score: Tensor, shuffled: Tensor) -> Tensor:
+    """(N,) int64: the examples from the highest score to the lowest, ties in the order that `shuffled` (N,) has."""
+    return shuffled[score[shuffled].argsort(descending=True, stable=True)]

@@ -16,18 +16,20 @@ from iskit.budget import Budget
 from iskit.errors import InputError
 from iskit.randomness import Stream, uniform_all
 from iskit.samplers.base import Outcome, Sampler, samplers
-from iskit.samplers.draw import successive
+from iskit.samplers.draw import permuted, successive
 
 
 @samplers.register("p", "p-SGD")
 class P(Sampler):
     """warmup: share of the run sampled uniformly; smooth: add the mean score to all; average: of all predictions
-    so far, else the last one."""
+    so far, else the last one; control: permute the scores among the examples."""
 
-    def __init__(self, *, warmup: float = 0.0, smooth: bool = True, average: bool = True):
+    needs_labels = True
+
+    def __init__(self, *, warmup: float = 0.0, smooth: bool = True, average: bool = True, control: bool = False):
         if not 0 <= warmup <= 1:
             raise InputError(f"sampler option warmup={warmup!r} must be a share of the run between 0 and 1")
-        self.warmup, self.smooth, self.average = warmup, smooth, average
+        self.warmup, self.smooth, self.average, self.control = warmup, smooth, average, control
 
     def bind(self, *, label: Tensor, budget: Budget, epochs: int, batch_size: int, seed: int) -> None:
         super().bind(label=label, budget=budget, epochs=epochs, batch_size=batch_size, seed=seed)
@@ -38,6 +40,8 @@ class P(Sampler):
         if size >= self.n:
             return None
         score = self.probability() if t >= self.warmup else torch.ones(self.n, device=self.device)
+        if self.control:
+            score = permuted(score, self.seed, epoch)
         draws = uniform_all(self.seed, Stream.CHOICE, epoch, self.n, self.device)
         return successive(score.double(), size, draws).float()
 

@@ -12,7 +12,7 @@ from iskit.errors import InputError
 from iskit.samplers.base import Sampler, samplers
 
 
-@samplers.register("sgd")
+@samplers.register("sgd", "SGD")
 class SGD(Sampler):
     def check(self, *, budget: float, unit: str, epochs: int, batch_size: int) -> None:
         if unit == "seconds" or budget < 1:

@@ -1,16 +1,13 @@
-"""Networks for small images. All give logits (b, classes) for images (b, channels, H, W)."""
+"""Residual networks for small images (He et al. 2016): a 3x3 stem of stride 1, no pooling before the end."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from iskit.errors import InputError
-from iskit.registry import Registry
-
-models: Registry[nn.Module] = Registry("model")
+from iskit.models.base import at_least_one, models
 
 
 class Block(nn.Module):
-    """The basic residual block (He et al. 2016), with a projection where the shape changes."""
+    """The basic residual block, with a projection where the shape changes."""
 
     def __init__(self, inputs: int, outputs: int, stride: int):
         super().__init__()
@@ -28,11 +25,11 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A 3x3 stem of stride 1 without pooling, groups of blocks that double the width and halve the side, a mean."""
+    """The stem, groups of blocks that double the width and halve the side, a mean over the image, a linear head."""
 
     def __init__(self, classes: int, channels: int, width: int, groups: int, blocks: int):
         super().__init__()
-        _positive("width", width)
+        at_least_one(width=width)
         layers: list[nn.Module] = [
             nn.Conv2d(channels, width, 3, padding=1, bias=False),
             nn.BatchNorm2d(width),
@@ -51,34 +48,19 @@ class ResNet(nn.Module):
         return self.head(self.body(x).mean((2, 3)))
 
 
-@models.register("resnet18", "resnet-18")
+@models.register("resnet18", "ResNet-18")
 def resnet18(classes: int, channels: int, size: int, *, width: int = 64) -> nn.Module:
     """ResNet-18 for small images, the paper's: widths 64-128-256-512, 11.17 M parameters at 10 classes."""
     return ResNet(classes, channels, width, groups=4, blocks=2)
 
 
-@models.register("resnet8", "resnet-8")
+@models.register("resnet8", "ResNet-8")
 def resnet8(classes: int, channels: int, size: int, *, width: int = 16) -> nn.Module:
     """The smallest of He et al.'s CIFAR family (6n + 2 layers, n = 1): widths 16-32-64."""
     return ResNet(classes, channels, width, groups=3, blocks=1)
 
 
-@models.register("cnn")
-def cnn(classes: int, channels: int, size: int, *, width: int = 16) -> nn.Module:
-    """Four 3x3 convolutions with batch norm, for tiny images: widths w, w, 2w, 2w, halved once between the pairs."""
-    _positive("width", width)
-    layers: list[nn.Module] = []
-    inputs = channels
-    for outputs, stride in ((width, 1), (width, 1), (2 * width, 2), (2 * width, 1)):
-        layers += [
-            nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False),
-            nn.BatchNorm2d(outputs),
-            nn.ReLU(),
-        ]
-        inputs = outputs
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, classes))
-
-
-def _positive(name: str, value: int) -> None:
-    if value < 1:
-        raise InputError(f"model option {name}={value} must be at least 1")
+@models.register("resnet20", "ResNet-20")
+def resnet20(classes: int, channels: int, size: int, *, width: int = 16) -> nn.Module:
+    """He et al.'s CIFAR network with n = 3: widths 16-32-64, .27 M parameters at 10 classes."""
+    return ResNet(classes, channels, width, groups=3, blocks=3)

@@ -1,0 +1,41 @@
+# make demo: set up .venv and run the quickstart      make lab: open it in JupyterLab
+# make test: set up and run the tests                 make check: lint, types, tests, notebooks
+PYTHON ?= python3
+BIN := .venv/bin
+OUT := outputs/quickstart
+export OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+
+.PHONY: setup demo lab test lint notebooks check clean
+
+setup: .venv/ready
+
+.venv/ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(not (3, 11) <= v[:2] <= (3, 13) and "iskit needs Python 3.11, 3.12 or 3.13, not %d.%d: set PYTHON=python3.12" % v[:2])'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+demo: setup
+	@mkdir -p $(OUT)
+	$(BIN)/papermill notebooks/00_quickstart.ipynb $(OUT)/quickstart.ipynb --engine iskit --no-progress-bar --log-level ERROR
+	@$(BIN)/iskit results quickstart
+	@$(BIN)/iskit report $(OUT)/quickstart.ipynb $(OUT)/report.html
+
+lab: setup
+	$(BIN)/jupyter lab --ip=127.0.0.1 notebooks/00_quickstart.ipynb
+
+test: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+notebooks: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto tests/test_notebooks.py
+
+check: lint test
+
+clean:
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache

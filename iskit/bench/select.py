@@ -1,0 +1,71 @@
+"""What choosing an epoch's examples costs, without any training: `selection()`."""
+
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import pandas as pd
+import torch
+
+from iskit.budget import Budget, Meter
+from iskit.randomness import Stream, uniform_all
+from iskit.samplers import samplers
+from iskit.walk import Walk
+
+PER_EPOCH = ("unif", "p", "c", "online_batch", "loss_history", "infobatch")
+
+
+def selection(
+    sizes: Sequence[int] = (1_000_000,), specs: Sequence[str] = PER_EPOCH, budget: float = 0.3, repeats: int = 3
+) -> pd.DataFrame:
+    """One row a sampler and training set size, each measured in a fresh process on one thread of the host.
+
+    seconds: the fastest of `repeats` plans of an epoch, from the sampler's state to the rows in walking order: draw,
+    common order, weights. bytes_an_example: growth of the peak memory over a process that has loaded the kit and
+    holds no state yet.
+    """
+    rows = []
+    for n in sizes:
+        for spec in specs:
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
+                rows.append(fresh.submit(_measure, n, spec, budget, repeats).result())
+    return pd.DataFrame(rows)
+
+
+def _measure(n: int, spec: str, budget: float, repeats: int) -> dict[str, object]:
+    torch.set_num_threads(1)
+    before = _peak()
+    label = torch.zeros(1, dtype=torch.int64).expand(n)
+    amount = Budget(budget, "backward", full=10 * n)
+    sampler = samplers.create(spec)
+    sampler.bind(label=label, budget=amount, epochs=10, batch_size=128, seed=1)
+    for state in sampler.state_dict().values():
+        if state.shape == (n,):
+            state.copy_(uniform_all(1, Stream.CONTROL, 0, n))  # as if everything had been trained
+    walk = Walk(sampler, amount, Meter(), n, seed=1, device=label.device)
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        walk.advance(t=0.1)
+        seconds.append(time.perf_counter() - start)
+        walk.position = len(walk.rows)
+    return {
+        "sampler": spec,
+        "examples": n,
+        "chosen": len(walk.rows),
+        "seconds": min(seconds),
+        "bytes_an_example": (_peak() - before) / n,
+    }
+
+
+def _peak() -> int:
+    """Bytes of memory that this process has held at most."""
+    import resource  # not on Windows
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+if __name__ == "__main__":
+    print(selection([int(float(size)) for size in sys.argv[1:]] or [1_000_000]).to_string(index=False))

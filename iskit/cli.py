@@ -1,0 +1,171 @@
+"""The command line: iskit run, sweep, methods, results, report."""
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from iskit.errors import InputError, suggest
+from iskit.experiment import Experiment, check_names, read_yaml
+
+app = typer.Typer(
+    help="Budgeted training: choose which images to train on, or vary how they look?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+# As wide as the terminal; a pipe or a log gets room for whole rows.
+console = Console(width=None if sys.stdout.isatty() else 120)
+
+Settings = Annotated[list[str], typer.Argument(help="params/*.yaml files and key=value settings; the later wins")]
+
+
+def read_settings(words: list[str]) -> dict[str, Any]:
+    """`["params/x.yaml", "budget=0.3"]` -> settings; InputError for what is neither a file nor a setting."""
+    import yaml
+
+    settings: dict[str, Any] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if equals and key.isidentifier():
+            try:
+                settings[key] = yaml.safe_load(value)
+            except yaml.YAMLError:
+                settings[key] = value
+        else:
+            found = read_yaml(word)
+            try:
+                check_names(found, also=["seeds"])
+            except InputError as error:
+                raise InputError(f"{word}: {error}") from None
+            settings.update(found)
+    return settings
+
+
+@app.command()
+def run(settings: Settings) -> None:
+    """Train one experiment into outputs/STUDY/; a killed run goes on, a finished one is shown."""
+    from iskit.run import Run
+
+    one = Run(Experiment.parse(read_settings(settings)))
+    stop: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, frame: stop.append(number))
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f}% of the budget"),
+        TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal,
+    ) as bar:  # fmt: skip
+        task = bar.add_task(one.experiment.sampler, total=1.0)
+        for t in one:
+            bar.update(task, completed=t)
+            if stop:
+                break
+    if stop:
+        console.print(f"stopped; the same command goes on from here: {one.path}")
+        raise typer.Exit(128 + stop[0])
+    found = one.result
+    table = Table(show_header=False, box=None)
+    for name, value in {
+        "accuracy": f"{found['accuracy']:.2f} % (best {found['best_accuracy']:.2f} %)",
+        "training": f"{found['training_seconds']:.2f} s on {found['device']}, {found['steps']:,} steps",
+        "passes": ", ".join(f"{count:,} {kind.replace('_', ' ')}" for kind, count in found["passes"].items()),
+        "budget spent": f"{found['equivalent_budget']:.4f} of the full run's cost",
+        "entropy": f"{found['entropy']:.3f} nats, {100 * found['entropy_share']:.1f} % of log N",
+        "folder": str(one.path),
+    }.items():
+        table.add_row(name, value)
+    console.print(table, soft_wrap=True)
+
+
+@app.command()
+def sweep(
+    settings: Settings, workers: Annotated[int | None, typer.Option(help="processes at once; default: by cores")] = None
+) -> None:
+    """Train every combination of settings that are lists, `seeds=3` among them; finished runs are kept."""
+    from iskit.sweep import Sweep, grid
+
+    experiments = grid(read_settings(settings))
+    with Progress(
+        TextColumn("{task.completed} of {task.total} runs"), BarColumn(), TimeRemainingColumn(), console=console
+    ) as bar:
+        task = bar.add_task("runs", total=len(experiments))
+        for news in Sweep(experiments, workers):
+            bar.update(task, advance=int(news.finished))
+    _table(experiments[0].study)
+
+
+@app.command()
+def methods(name: Annotated[str | None, typer.Argument(help="a sampler or augmentation")] = None) -> None:
+    """List every sampler and augmentation, or show one method's card."""
+    from iskit.cards import methods as known
+    from iskit.registry import CARD_FIELDS
+
+    frame = known()
+    if name is None:
+        table = Table("kind", "name", "what it does", "source")
+        for row in frame.to_dict("records"):
+            table.add_row(row["kind"], row["name"], row["summary"], row["cite"])
+        console.print(table)
+        return
+    chosen = frame[(frame["name"].str.lower() == name.lower()) | (frame["title"].str.lower() == name.lower())]
+    if chosen.empty:
+        raise InputError(f"method {name!r} is unknown: {suggest(name, frame['name'])}")
+    for row in chosen.to_dict("records"):
+        console.print(f"[bold]{row['name']}[/bold] ({row['kind']}): {row['summary']}")
+        table = Table(show_header=False, box=None)
+        for field in (*CARD_FIELDS, "options"):
+            table.add_row(field, row[field] or "none")
+        console.print(table)
+
+
+@app.command()
+def results(study: Annotated[str | None, typer.Argument(help="a folder under outputs/")] = None) -> None:
+    """Print a table of finished runs, mean and deviation over seeds."""
+    _table(study)
+
+
+@app.command()
+def report(notebook: Path, path: Path) -> None:
+    """Turn an executed notebook into one self-contained HTML file."""
+    from iskit.report import report as write
+
+    if not notebook.is_file():
+        raise InputError(f"{notebook} is not there: execute a notebook with papermill first")
+    write(notebook, path)
+    console.print(f"report: {path}")
+
+
+def _table(study: str | None) -> None:
+    from iskit.archive import over_seeds
+    from iskit.archive import results as read
+
+    frame = read(study)
+    if frame.empty:
+        console.print(
+            f"no finished runs{f' in study {study!r}' if study else ''}: try iskit run params/quickstart.yaml"
+        )
+        return
+    for (name, dataset, model), part in over_seeds(frame).groupby(["study", "dataset", "model"], sort=False):
+        table = Table(title=f"{name}: {model} on {dataset}", title_justify="left")
+        for column in ("augment", "sampler", "budget", "accuracy %", "seeds", "seconds", "speed-up %", "entropy"):
+            table.add_column(column, justify="left" if column in ("sampler", "augment") else "right", no_wrap=True)
+        for row in part.sort_values(["augment", "budget", "sampler"]).itertuples():
+            spread = f" ± {row.deviation:.2f}" if row.seeds > 1 else ""
+            table.add_row(
+                row.augment, row.sampler, f"{row.budget:g}", f"{row.accuracy:.2f}{spread}", str(row.seeds),
+                f"{row.seconds:.2f}", "" if row.speedup != row.speedup else f"{row.speedup:.0f}", f"{row.entropy:.3f}",
+            )  # fmt: skip
+        console.print(table)
+
+
+def main() -> None:
+    """The console script: InputError becomes one line and exit code 2."""
+    try:
+        app()
+    except InputError as error:
+        print(f"iskit: {error}", file=sys.stderr)
+        sys.exit(2)

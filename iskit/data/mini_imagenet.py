@@ -1,0 +1,81 @@
+"""mini-ImageNet (Vinyals et al. 2016) as the study has it: 60,000 colour images of 84 x 84 pixels, 100 classes."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from iskit.data.cache import fingerprint
+from iskit.data.images import decode_all
+from iskit.data.loader import About, Loader, Split, datasets
+from iskit.errors import InputError
+from iskit.files import root
+
+PARTS = ("train.csv", "val.csv", "test.csv")  # published for few-shot learning, with disjoint classes: pooled
+TRAIN, TOTAL = 50_000, 60_000
+
+
+@datasets.register("mini-imagenet")
+@dataclass(kw_only=True)
+class MiniImagenet(Loader):
+    """path: the folder that holds train.csv, val.csv, test.csv (filename,label) and images/; data_dir/mini-imagenet
+    if none is given. Nobody may publish the images, so they cannot be downloaded here. Mean and deviation: the study's.
+    """
+
+    path: str = ""
+    size: int = 84
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.folder = root() / self.path if self.path else self.data_dir / "mini-imagenet"
+        rows = [row for part in PARTS for row in _rows(self.folder / part)]
+        if len(rows) != TOTAL:
+            raise InputError(
+                f"mini-ImageNet has {TOTAL} rows, the csv files in {self.folder} {len(rows)}: fetch them again"
+            )
+        self.names = tuple(sorted({label for _, label in rows}))
+        number = {name: i for i, name in enumerate(self.names)}
+        self.label = np.array([number[label] for _, label in rows])
+        self.images = [self.folder / "images" / name for name, _ in rows]
+
+    def about(self) -> About:
+        return About(self.names, mean=(0.4728, 0.4487, 0.4031), std=(0.2744, 0.2663, 0.2806))
+
+    def source(self) -> Any:
+        present = {path.name for path in (self.folder / "images").glob("*")}
+        missing = [path for path in self.images if path.name not in present]
+        if missing:
+            raise InputError(
+                f"{missing[0]} is named in a csv file but missing, with {len(missing) - 1} more: put it there"
+            )
+        return fingerprint([*(self.folder / part for part in PARTS), *self.images])
+
+    def read(self) -> tuple[Split, Split]:
+        order = np.random.RandomState(42).permutation(TOTAL)
+        return self._split(order[:TRAIN]), self._split(order[TRAIN:])
+
+    def _split(self, order: np.ndarray) -> Split:
+        def image(rows: np.ndarray, size: int) -> np.ndarray:
+            paths = [self.images[row] for row in order[rows]]
+            return decode_all(((path, str(path)) for path in paths), len(paths), size, "decoding mini-ImageNet")
+
+        return Split(self.label[order], image)
+
+
+def _rows(path: Path) -> list[tuple[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows = [(row["filename"], row["label"]) for row in reader]
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be opened ({error.strerror}): put mini-ImageNet's {', '.join(PARTS)} and the folder "
+            f"images/ with the files that they name into {path.parent}, or give path="
+        ) from None
+    except (KeyError, UnicodeDecodeError, csv.Error):
+        raise InputError(f"{path} lacks the columns filename,label: give the published csv file") from None
+    if not all(name and label for name, label in rows):
+        raise InputError(f"{path} has a row without filename or label: complete or remove it")
+    return rows

@@ -1,0 +1,104 @@
+"""Our papermill engine: refuses bad settings before a kernel starts, and leaves small notebooks with a true status."""
+
+from typing import Any
+
+import click
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from papermill.clientwrap import PapermillNotebookClient
+from papermill.engines import NBClientEngine, NotebookExecutionManager
+from papermill.exceptions import PapermillExecutionError
+from papermill.log import logger
+from papermill.utils import find_first_tagged_cell_index
+
+from iskit.errors import InputError
+from iskit.experiment import Experiment, check_names
+from iskit.notebook import GRID, assignments
+from iskit.report import add_images
+from iskit.run import Run
+from iskit.sweep import grid
+
+
+class Refused(click.ClickException, InputError):
+    """An InputError that papermill's command line shows as one line, with exit code 2."""
+
+    exit_code = 2
+
+
+class Engine(NBClientEngine):
+    """`papermill NB OUT -f params.yaml --engine iskit`.
+
+    A notebook's metadata say what its parameters are: `{"iskit": {"settings": "experiment"}}`, or `"grid"`.
+    The executed notebook's `metadata.iskit.status` is ok, refused, error, timeout or dead kernel: papermill's own
+    says "completed" of cells that never ran.
+    """
+
+    @classmethod
+    def execute_managed_notebook(
+        cls,
+        nb_man: NotebookExecutionManager,
+        kernel_name: str,
+        log_output: bool = False,
+        stdout_file: Any = None,
+        stderr_file: Any = None,
+        start_timeout: int = 60,
+        execution_timeout: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        about = nb_man.nb.metadata.setdefault("iskit", {})
+        about["status"] = "refused"
+        try:
+            check(nb_man.nb)
+        except InputError as error:
+            nb_man.save()
+            raise Refused(str(error)) from None
+        client = PapermillNotebookClient(
+            nb_man,
+            kernel_name=kernel_name,
+            log=logger,
+            log_output=log_output,
+            stdout_file=stdout_file,
+            stderr_file=stderr_file,
+            startup_timeout=start_timeout,
+            timeout=execution_timeout,
+            store_widget_state=False,  # megabytes of plotly.js otherwise
+            coalesce_streams=True,  # one progress line, not a thousand
+            extra_arguments=["--IPKernelApp.log_level=40"],
+        )
+        try:
+            client.execute()
+            failed = any(out.output_type == "error" for cell in nb_man.nb.cells for out in cell.get("outputs", []))
+            about["status"] = "error" if failed else "ok"
+        except CellTimeoutError:
+            about["status"] = "timeout"
+            raise
+        except DeadKernelError:
+            about["status"] = "dead kernel"
+            raise
+        except (CellExecutionError, PapermillExecutionError):
+            about["status"] = "error"
+            raise
+        except BaseException:
+            about["status"] = "interrupted"
+            raise
+        finally:
+            add_images(nb_man.nb)
+            nb_man.save()
+
+
+def check(notebook: Any) -> None:
+    """InputError if the notebook's parameters, as injected, cannot work."""
+    place = find_first_tagged_cell_index(notebook, "parameters")
+    if place < 0:
+        return
+    defaults = assignments(notebook.cells[place].source)
+    given = notebook.metadata.get("papermill", {}).get("parameters", {})
+    kind = notebook.metadata.get("iskit", {}).get("settings")
+    if kind is None:
+        return
+    check_names(given, also=GRID if kind == "grid" else ())
+    settings = {**defaults, **given}
+    if kind == "grid":
+        for experiment in grid(settings):
+            Run(experiment).check()
+    else:
+        Run(Experiment.parse(settings)).check()

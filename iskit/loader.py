@@ -1,0 +1,238 @@
+"""Any sampler in a user's own loop: the model, the loss and the optimizer stay theirs."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from iskit.budget import Budget, Meter
+from iskit.errors import Diverged, InputError
+from iskit.examples import Examples, check_labels, has_classes, read_target, source
+from iskit.history import History
+from iskit.own_proxy import OwnProxy
+from iskit.samplers import Batch, Outcome, samplers
+from iskit.scorer import Scorer, check_logits, eval_mode
+from iskit.stopwatch import Stopwatch
+from iskit.walk import Walk
+
+
+def wrap(
+    dataset: Any,
+    model: nn.Module,
+    *,
+    sampler: str,
+    batch_size: int,
+    budget: float,
+    epochs: int,
+    unit: str = "backward",
+    seed: int = 1,
+    num_workers: int = 0,
+    proxy: Callable[[], nn.Module] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> "BudgetedLoader":
+    """Batches of `dataset` as `sampler` chooses them, until `budget` is spent: one loop is the whole run.
+
+        loader = iskit.wrap(dataset, model, sampler="gnorm(presample=3)", batch_size=128, budget=0.3, epochs=10)
+        loss = nn.CrossEntropyLoss(reduction="none")
+        for image, target in loader:
+            logits = model(image)
+            loader.reduce(loss(logits, target), logits).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+    dataset: two tensors (input, target), a TensorDataset, or a data set with __len__ and __getitem__ that gives such
+    pairs; its random transforms draw alike in any process and after a restart. Targets are class ids, rows that sum
+    to 1, or, for samplers that look at no labels, anything.
+    model: gives logits (b, C). It is used only for scoring: in eval mode, without gradient, by cross-entropy.
+    Batches come on its device.
+    sampler: a spec, see `iskit methods`. budget, unit: a share of the full run in (0, 1], of examples trained
+    (backward) or of all passes (cost), or seconds. epochs: of the full run.
+    num_workers: processes that make the items of a data set; tensors need none.
+    proxy: makes a small model, for samplers that train some before the run; it takes the place of their own option.
+    Raises InputError for what cannot work, before any training.
+    """
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model is a {type(model).__name__}: give a torch.nn.Module that returns logits (b, C)")
+    data = source(dataset, seed=seed, num_workers=num_workers)
+    n, device = len(data), device_of(model)
+    method = samplers.create(sampler)
+    method.check(budget=budget, unit=unit, epochs=epochs, batch_size=batch_size)
+    limit = Budget.of_run(budget, unit, n=n, epochs=epochs, batch_size=batch_size)
+    image, target = data.peek()
+    classes = 0
+    if has_classes(target):
+        logits = ask(model, image[:2].to(device))
+        check_logits(logits, len(image[:2]))
+        classes = logits.shape[1]
+        check_labels(target, classes)
+    elif method.needs_labels:
+        raise InputError(
+            f"sampler={sampler!r} needs classes, but the dataset's targets are {target.dtype} of shape "
+            f"{tuple(target.shape)}: give class ids as integers or rows that sum to 1, or use a sampler such as unif"
+        )
+    label = read_target(target, classes)[0] if len(target) == n else torch.full((n,), -1)
+    method.bind(label=label.to(device), budget=limit, epochs=epochs, batch_size=batch_size, seed=seed)
+    meter = Meter()
+    prepare = OwnProxy(proxy, data, meter, classes=classes, batch_size=batch_size, seed=seed, device=device)
+    if proxy is None:
+        method.prepare(prepare)  # now, so that a sampler that asks it is refused now
+    walk = Walk(method, limit, meter, n, seed, device)
+    ids = classes > 0 and not target.is_floating_point()
+    examples = Examples(walk, method, batch_size, data, classes, ids)
+    return BudgetedLoader(model, examples, limit, prepare, clock)
+
+
+class BudgetedLoader:
+    """Iterate over it to train; it ends at the first step at or past the budget. Made by `wrap`.
+
+    t: progress; meter: passes, steps and seconds so far; history.counts (N,): how often each example was trained;
+    batch: what was handed out last, e.g. `batch.index`. Leaving the loop and entering it again goes on.
+    """
+
+    def __init__(
+        self, model: nn.Module, examples: Examples, budget: Budget, proxy: OwnProxy, clock: Callable[[], float]
+    ):
+        self.model, self.examples, self.budget, self.proxy = model, examples, budget, proxy
+        self.sampler, self.meter = examples.sampler, proxy.meter
+        device = examples.walk.rows.device
+        self.history = History(examples.walk.n, device)
+        self.watch = Stopwatch(self.meter.seconds, device, clock)
+        self.batch: Batch | None = None
+        self.reduced = True
+
+    @property
+    def t(self) -> float:
+        """The share of the budget that is spent, in [0, 1]."""
+        return min(self.budget.spent(self.meter), 1.0)
+
+    @property
+    def epoch(self) -> int:
+        """Walks through what the sampler planned: the number of the current one, -1 before the first batch."""
+        return self.examples.walk.epoch
+
+    def __len__(self) -> int:
+        """Steps of the whole run; more if the sampler trains less than batch_size examples in some."""
+        if self.budget.unit != "backward":
+            raise TypeError(f"the number of steps is not known beforehand for unit={self.budget.unit!r}: use loader.t")
+        return -(-self.budget.examples // self.examples.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        # Not kept: in a cycle of references the workers would be left to a late and slow end.
+        score = Scorer(self.model, self.meter, self._scoring)
+        try:
+            if self.epoch < 0 and self.proxy.make is not None:
+                self.watch.switch("prepare")
+                self.sampler.prepare(self.proxy)
+            while self.t < 1:
+                self.watch.switch("train")
+                if self.reduced:
+                    self.batch = self.examples.batch(self.t, score)
+                    self.reduced = False
+                assert self.batch is not None
+                yield self.batch.image, self.examples.given_target(self.batch)
+                if not self.reduced:
+                    raise InputError(
+                        "a batch was left without loader.reduce(loss, logits): call it once for each batch, "
+                        "it weights the losses and counts the step"
+                    )
+                self.watch.switch(None)
+                if self.budget.unit == "seconds":
+                    self.watch.settle()
+        finally:
+            self.watch.switch(None)
+            self.watch.settle()
+
+    def reduce(self, loss: Tensor, logits: Tensor) -> Tensor:
+        """The scalar to minimise, from the losses (b,) and logits (b, C) of the batch handed out. Counts the step.
+
+        InputError for a loss that is reduced already or not of this batch, Diverged for one that is not finite.
+        """
+        batch = self.batch
+        if batch is None or self.reduced:
+            raise InputError("loader.reduce was called without a new batch: call it once for each batch of the loop")
+        rows = len(batch)
+        if loss.shape != (rows,):
+            found = "a single number, reduced already" if loss.ndim == 0 else f"of shape {tuple(loss.shape)}"
+            raise InputError(
+                f'loss is {found}: give one number for each of the {rows} examples, reduction="none" in torch\'s losses'
+            )
+        if self.examples.classes:
+            check_logits(logits, rows)
+        # One synchronisation a step: the run stops before the optimizer spoils the parameters.
+        wrong = ~loss.detach().isfinite()
+        if wrong.any():
+            raise Diverged(
+                f"the loss is not a finite number at step {self.meter.steps} (t={self.t:.3f}) for the examples "
+                f"{batch.index[wrong].tolist()[:10]}: try a learning rate a tenth as large, or look at their values"
+            )
+        scalar = self.sampler.reduce(loss, batch.weight)
+        self.sampler.update(Outcome(batch, logits.detach(), loss.detach()))
+        self.meter.trained(rows)
+        self.history.see(batch.index)
+        self.reduced = True
+        return scalar
+
+    @contextmanager
+    def evaluation(self) -> Iterator[None]:
+        """Time spent within stands apart and is not charged to a budget in seconds."""
+        phase = self.watch.phase
+        self.watch.switch("eval")
+        try:
+            yield
+        finally:
+            self.watch.switch(phase)
+            self.watch.settle()
+
+    @contextmanager
+    def _scoring(self) -> Iterator[None]:
+        self.watch.switch("scoring")
+        with buffers_kept(self.model):
+            yield
+        self.watch.switch("train")
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the rest of the run depends on beside the user's model, optimizer and random state."""
+        waiting = None if self.reduced or self.batch is None else vars(self.batch)
+        return {
+            "sampler": self.sampler.state_dict(),
+            "examples": self.examples.state_dict(),
+            "meter": self.meter.state_dict(),
+            "history": self.history.state_dict(),
+            "batch": waiting,  # handed out but not reduced: it is handed out again
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from there, exactly. InputError if the state is of a data set of another size."""
+        n, given = self.examples.walk.n, len(state["history"]["counts"])
+        if given != n:
+            raise InputError(f"the state is of a run on {given} examples, this dataset has {n}: wrap the same data")
+        for name in ("sampler", "examples", "meter", "history"):
+            getattr(self, name).load_state_dict(state[name])
+        self.reduced = state["batch"] is None
+        self.batch = None if self.reduced else Batch(**state["batch"])
+
+
+def device_of(model: nn.Module) -> torch.device:
+    first = next(chain(model.parameters(), model.buffers()), None)
+    return torch.device("cpu") if first is None else first.device
+
+
+def ask(model: nn.Module, image: Tensor) -> Any:
+    """The model's output in eval mode, without gradient and without a trace."""
+    with buffers_kept(model), eval_mode(model), torch.no_grad():
+        return model(image)
+
+
+@contextmanager
+def buffers_kept(model: nn.Module) -> Iterator[None]:
+    """Restores buffers that change: a user's module may count its calls even in eval mode."""
+    before = [(buffer, buffer._version, buffer.clone()) for buffer in model.buffers()]
+    yield
+    with torch.no_grad():
+        for buffer, version, value in before:
+            if buffer._version != version:
+                buffer.copy_(value)

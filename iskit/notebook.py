@@ -1,0 +1,54 @@
+"""What notebooks need of the package besides results and plots: checked settings, and whether somebody is there."""
+
+import ast
+from importlib.metadata import version
+from typing import Any
+
+from IPython import get_ipython
+
+from iskit.experiment import Experiment, check_names
+
+GRID = ("seeds",)  # what a sweep's settings know beyond an experiment's
+
+
+def assignments(source: str) -> dict[str, Any]:
+    """Names and literal values assigned in a cell, as in those tagged `parameters`."""
+    found = {}
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign):
+            target, value = node.targets[0], node.value
+        elif isinstance(node, ast.AnnAssign) and node.value is not None:
+            target, value = node.target, node.value
+        else:
+            continue
+        if isinstance(target, ast.Name):
+            found[target.id] = ast.literal_eval(value)
+    return found
+
+
+def settings() -> dict[str, Any]:
+    """The settings of the notebook that calls: the variables of its parameters cell, checked for unknown names.
+
+    Papermill sets an unknown name without a word; such a name in its injected cell raises InputError here.
+    """
+    shell = get_ipython()
+    for source in shell.user_ns.get("In", []):
+        if source.startswith("# Parameters"):  # papermill's own heading
+            check_names(assignments(source), also=GRID)
+    known = {*Experiment.help(), *GRID}
+    return {name: value for name, value in shell.user_ns.items() if name in known}
+
+
+def hands() -> bool:
+    """Whether a person may press buttons: JupyterLab offers input to the kernel, batch executors do not."""
+    shell = get_ipython()
+    return bool(getattr(getattr(shell, "kernel", None), "_allow_stdin", False))
+
+
+def about(experiment: Experiment | None = None) -> str:
+    """Versions, device and seed in one line, to print at a notebook's head."""
+    import torch
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    words = [f"iskit {version('iskit')}", f"torch {version('torch')}", device]
+    return " · ".join(words + ([f"seed {experiment.seed}"] if experiment else []))

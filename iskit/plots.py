@@ -1,0 +1,261 @@
+"""Plotly figures of results: functions of a frame from `iskit.results()` that return a figure of fixed height."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import torch
+from pandas.io.formats.style import Styler
+from plotly.subplots import make_subplots
+
+from iskit import files
+from iskit.archive import counts_of, history_of, over_seeds
+from iskit.data import Dataset
+from iskit.experiment import Experiment
+from iskit.run import load
+from iskit.samplers import samplers
+
+# Told apart by people who see colours differently (after Okabe & Ito 2008), then by line style.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C564B", "#7F7F7F")
+DASHES = ("solid", "dash", "dot")
+ROW_HEIGHT = 360
+
+
+def accuracy_by_budget(frame: pd.DataFrame) -> go.Figure:
+    """Test accuracy against budget, a line a sampler, a panel an augmentation; bars: deviation over seeds."""
+    return _by_augment(frame, "budget", "accuracy", "Accuracy against budget", "budget", "test accuracy (%)")
+
+
+def accuracy_by_seconds(frame: pd.DataFrame) -> go.Figure:
+    """Test accuracy against the seconds of training and scoring, a line a sampler through its budgets."""
+    return _by_augment(
+        frame, "seconds", "accuracy", "Accuracy against wall clock", "training time (s)", "test accuracy (%)"
+    )
+
+
+def entropy_by_budget(frame: pd.DataFrame) -> go.Figure:
+    """How evenly examples were trained: entropy of the sample counts in percent of log N (100: all alike)."""
+    frame = frame.assign(entropy=100 * frame["entropy_share"])
+    return _by_augment(
+        frame, "budget", "entropy", "Entropy of sample counts", "budget", "entropy (% of log N)", deviation=False
+    )
+
+
+def curves(frame: pd.DataFrame) -> go.Figure:
+    """Accuracy and loss of each run over its progress: test solid, training dotted."""
+    figure = make_subplots(1, 2, subplot_titles=["accuracy (%)", "loss"], horizontal_spacing=0.08)
+    for number, run in enumerate(frame.to_dict("records")):
+        past = history_of(run["path"])
+        for column, quantity in enumerate(("accuracy", "loss"), start=1):
+            for prefix, dash in (("", "solid"), ("train_", "dot")):
+                name = f"{_name(run, frame)} {'training' if prefix else 'test'}".strip()
+                figure.add_scatter(
+                    x=past["t"],
+                    y=past[prefix + quantity],
+                    name=name,
+                    legendgroup=name,
+                    showlegend=column == 1,
+                    mode="lines+markers",
+                    marker_size=4,
+                    line={"color": PALETTE[number % len(PALETTE)], "dash": dash},
+                    row=1,
+                    col=column,
+                )
+    figure.update_xaxes(title_text="budget spent", tickformat=".0%", range=[0, 1.02])
+    return _styled(figure, "Over the run", ROW_HEIGHT)
+
+
+def costs(frame: pd.DataFrame) -> go.Figure:
+    """Where the seconds and the passes of each run went."""
+    figure = make_subplots(1, 2, subplot_titles=["seconds", "passes of examples"], horizontal_spacing=0.16)
+    for number, run in enumerate(frame.to_dict("records")):
+        for column, prefix in enumerate(("seconds_", "passes_"), start=1):
+            bars = {key.removeprefix(prefix): value for key, value in run.items() if key.startswith(prefix)}
+            figure.add_bar(
+                y=[name.replace("_", " ") for name in bars],
+                x=list(bars.values()),
+                name=_name(run, frame),
+                legendgroup=number,
+                showlegend=column == 1 and len(frame) > 1,
+                orientation="h",
+                marker_color=PALETTE[number % len(PALETTE)],
+                text=[f"{value:,.2f}" if column == 1 else f"{value:,.0f}" for value in bars.values()],
+                textposition="outside",
+                cliponaxis=False,
+                row=1,
+                col=column,
+            )
+            highest = frame.filter(regex=f"^{prefix}").max(axis=None)
+            figure.update_xaxes(range=[0, 1.25 * float(highest) or 1], row=1, col=column)
+    figure.update_yaxes(autorange="reversed")
+    return _styled(figure, "What it cost", 300)
+
+
+def sample_counts(frame: pd.DataFrame) -> go.Figure:
+    """How often each run trained its examples, the most trained first; a flat line is plain SGD."""
+    figure = go.Figure()
+    for number, run in enumerate(frame.to_dict("records")):
+        ranked = np.sort(counts_of(run["path"]))[::-1]
+        if len(ranked) > 2000:  # enough for a screen
+            ranked = ranked[np.linspace(0, len(ranked) - 1, 2000).astype(int)]
+        figure.add_scatter(
+            x=np.linspace(0, 1, len(ranked)),
+            y=ranked,
+            name=_name(run, frame),
+            mode="lines",
+            line={"color": PALETTE[number % len(PALETTE)], "shape": "hv"},
+            fill="tozeroy" if len(frame) == 1 else None,
+        )
+    title = "Sample counts"
+    if len(frame) == 1:
+        one = frame.iloc[0]
+        title += (
+            f": entropy {one['entropy']:.3f} nats ({100 * one['entropy_share']:.1f} % of log N), "
+            f"coverage {100 * one['coverage']:.1f} %"
+        )
+    figure.update_xaxes(title_text="examples, most trained first", tickformat=".0%")
+    figure.update_yaxes(title_text="times trained", rangemode="tozero")
+    return _styled(figure, title, ROW_HEIGHT, legend=len(frame) > 1)
+
+
+def gallery(frame: pd.DataFrame, sampler: str = "p", each: int = 10) -> go.Figure:
+    """The images that a sampler trained most and least, over all runs of it in the frame."""
+    runs = frame[frame["sampler"] == sampler]
+    if runs.empty:
+        return _styled(go.Figure(), f"No run of {samplers.title(sampler)} here", 120)
+    one = runs.iloc[0]
+    data = load(one["dataset"], files.root() / one["data_dir"], int(one["validation"]), torch.device("cpu"))
+    total = np.sum([counts_of(path) for path in runs["path"]], axis=0)
+    title = f"{samplers.title(sampler)}: the images trained most and least in {len(runs)} runs"
+    return most_and_least(data, total, each, title)
+
+
+def most_and_least(data: Dataset, trained: np.ndarray, each: int = 10, title: str = "") -> go.Figure:
+    """The most and the least trained images, with their class and how often each was trained."""
+    order = np.argsort(-trained, kind="stable")
+    chosen = np.concatenate([order[:each], order[-each:]])
+    captions = [f"{data.classes[int(data.label[i])]} · {trained[i]}×" for i in chosen]
+    figure = make_subplots(2, each, subplot_titles=captions, horizontal_spacing=0.01, vertical_spacing=0.16)
+    for place, index in enumerate(chosen):
+        pixels = data.image[index].cpu().numpy()
+        figure.add_image(
+            z=np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels,
+            hoverinfo="skip",
+            row=place // each + 1,
+            col=place % each + 1,
+        )
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False)
+    figure.update_annotations(font_size=11)
+    for row, text in enumerate(("most", "least"), start=1):
+        figure.update_yaxes(
+            visible=True, showticklabels=False, showgrid=False, title_text=text, row=row, col=1, ticks=""
+        )
+    return _styled(figure, title or "Most and least trained images", 280)
+
+
+def live(news: Mapping[Experiment, Sequence[tuple[float, float]]]) -> go.Figure:
+    """Accuracy over progress of runs under way: (t, accuracy) points of each, a colour a sampler."""
+    figure = go.Figure()
+    shown: set[str] = set()
+    augments = list(dict.fromkeys(e.augment for e in news))
+    for e, points in news.items():
+        figure.add_scatter(
+            x=[t for t, _ in points],
+            y=[accuracy for _, accuracy in points],
+            name=samplers.title(e.sampler),
+            legendgroup=e.sampler,
+            showlegend=e.sampler not in shown,
+            mode="lines",
+            opacity=0.6,
+            line={"color": color(e.sampler), "width": 1.5, "dash": DASHES[augments.index(e.augment) % len(DASHES)]},
+            hovertemplate=f"%{{y:.2f}}<extra>{e.sampler}, {e.augment}, {e.budget:g}, seed {e.seed}</extra>",
+        )
+        shown.add(e.sampler)
+    figure.update_xaxes(title_text="budget spent", tickformat=".0%", range=[0, 1.02])
+    figure.update_yaxes(title_text="test accuracy (%)")
+    return _styled(figure, "While training", ROW_HEIGHT)
+
+
+def _name(run: Mapping[str, Any], frame: pd.DataFrame) -> str:
+    """What tells this run from the others of the frame."""
+    if len(frame) == 1:
+        return ""
+    return f"{samplers.title(run['sampler'])} {run['budget']:g} {run['augment']} seed {run['seed']}"
+
+
+def table(frame: pd.DataFrame) -> Styler:
+    """Accuracy, mean ± deviation over seeds: a row a sampler and augmentation, a column a budget."""
+    means = over_seeds(frame)
+    text = means["accuracy"].map("{:.2f}".format) + means["deviation"].map(lambda d: "" if d != d else f" ± {d:.2f}")
+    wide = means.assign(accuracy=text).pivot(index=["augment", "sampler"], columns="budget", values="accuracy")
+    return wide.fillna("").rename(columns="{:.0%}".format).style.set_caption("test accuracy (%) by budget")
+
+
+def color(sampler: str) -> str:
+    """A sampler's colour, the same in every figure; black for the full run."""
+    name, _ = samplers.parse(sampler)
+    rank = sorted(samplers, key=lambda known: (known not in ("unif", "p", "c", "scan"), known)).index(name)
+    return "#222222" if name == "sgd" else PALETTE[rank % len(PALETTE)]
+
+
+def _by_augment(
+    frame: pd.DataFrame, x: str, y: str, title: str, x_title: str, y_title: str, deviation: bool = True
+) -> go.Figure:
+    means = over_seeds(frame)
+    augments = list(dict.fromkeys(means["augment"]))
+    columns = min(2, len(augments)) or 1
+    rows = -(-len(augments) // columns) or 1
+    figure = make_subplots(
+        rows, columns, shared_yaxes="all", subplot_titles=augments, horizontal_spacing=0.04, vertical_spacing=0.16
+    )
+    shown: set[str] = set()
+    for panel, augment in enumerate(augments):
+        place = {"row": panel // columns + 1, "col": panel % columns + 1}
+        here = means[means["augment"] == augment]
+        for number, sampler in enumerate(dict.fromkeys(here["sampler"])):
+            line = here[here["sampler"] == sampler].sort_values("budget")
+            full = samplers.parse(sampler)[0] == "sgd"
+            figure.add_scatter(
+                x=line[x],
+                y=line[y],
+                error_y={"array": line["deviation"], "thickness": 1, "width": 3} if deviation else None,
+                name=samplers.title(sampler) + (", full run" if full else ""),
+                legendgroup=sampler,
+                showlegend=sampler not in shown,
+                mode="markers" if full else "lines+markers",
+                marker={"size": 9 if full else 7, "symbol": "diamond" if full else "circle"},
+                line={"color": color(sampler), "dash": DASHES[number // len(PALETTE) % len(DASHES)]},
+                customdata=np.stack([line["budget"], line["seeds"], line["seconds"]], axis=-1),
+                hovertemplate=f"%{{y:.2f}}<br>budget %{{customdata[0]}}, %{{customdata[2]:.2f}} s, "
+                f"%{{customdata[1]}} seeds<extra>{samplers.title(sampler)}</extra>",
+                **place,
+            )
+            if full and y == "accuracy":
+                figure.add_hline(
+                    y=float(line[y].iloc[0]), line={"color": "#999999", "dash": "dot", "width": 1}, **place
+                )
+            shown.add(sampler)
+    if x == "budget":
+        figure.update_xaxes(tickformat=".0%", rangemode="tozero")
+    else:
+        figure.update_xaxes(rangemode="tozero")
+    for panel in range(len(augments)):
+        if panel + columns >= len(augments):
+            figure.update_xaxes(title_text=x_title, row=panel // columns + 1, col=panel % columns + 1)
+    figure.update_yaxes(title_text=y_title, col=1)
+    return _styled(figure, title, ROW_HEIGHT * rows + 40)
+
+
+def _styled(figure: go.Figure, title: str, height: int, legend: bool = True) -> go.Figure:
+    return figure.update_layout(
+        template="plotly_white",
+        title={"text": title, "x": 0, "xref": "paper", "font_size": 17},
+        height=height,
+        margin={"l": 60, "r": 20, "t": 80, "b": 50},
+        legend={"orientation": "v", "x": 1.02, "y": 1},
+        showlegend=legend and None,
+        hoverlabel={"namelength": -1},
+    )

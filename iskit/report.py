@@ -1,0 +1,72 @@
+"""An executed notebook as one HTML file: live plots, no outside request. And still images for the notebook itself."""
+
+import base64
+import copy
+import json
+import logging
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import plotly.io as pio
+from nbconvert import HTMLExporter
+
+from iskit import files
+
+PLOTLY = "application/vnd.plotly.v1+json"
+
+STYLE = """
+body { max-width: 1080px; margin: 2rem auto; padding: 0 1rem; font: 16px/1.55 system-ui, sans-serif; color: #222; }
+pre, code { font: 13px/1.45 ui-monospace, monospace; }
+pre { white-space: pre-wrap; margin: .3rem 0; }
+.jp-InputPrompt, .jp-OutputPrompt, .prompt, .anchor-link { display: none; }
+.input_area, .jp-InputArea { background: #f6f7f9; border-radius: 6px; padding: .4rem .8rem; margin: .8rem 0 .3rem; }
+.output_stderr { color: #777; }
+table { border-collapse: collapse; font-size: 14px; margin: .8rem 0; }
+th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #e3e5e8; }
+th { border-bottom: 2px solid #c8ccd0; }
+"""
+
+
+def report(notebook: Path, path: Path) -> None:
+    """Writes the executed notebook to `path` as HTML that needs nothing but itself."""
+    nb = copy.deepcopy(nbformat.read(notebook, as_version=4))
+    first = True
+    for output in _plots(nb):
+        figure = pio.from_json(json.dumps(output["data"].pop(PLOTLY)), skip_invalid=True)
+        output["data"] = {"text/html": pio.to_html(figure, full_html=False, include_plotlyjs=first)}
+        first = False
+    title = next(
+        (line.lstrip("# ") for cell in nb.cells for line in cell.source.splitlines() if line.startswith("# ")), ""
+    )
+    # The basic template is the only one that fetches nothing from elsewhere.
+    body, _ = HTMLExporter(template_name="basic").from_notebook_node(nb)
+    page = (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>{body}</body></html>'
+    )
+    files.write_text(path, page)
+
+
+def add_images(nb: Any) -> None:
+    """Adds a PNG beside every plotly output, for viewers that run no scripts. Skipped where no browser is found."""
+    outputs = [output for output in _plots(nb) if "image/png" not in output["data"]]
+    if not outputs or not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))):
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{number}.png" for number in range(len(outputs))]
+        for chatty in ("kaleido", "choreographer"):  # they tell papermill's log about every tab
+            logging.getLogger(chatty).setLevel(logging.WARNING)
+        try:
+            figures = [pio.from_json(json.dumps(output["data"][PLOTLY]), skip_invalid=True) for output in outputs]
+            pio.write_images(figures, paths, width=1000)
+        except Exception:  # an addition, never a reason to lose an executed notebook
+            return
+        for output, path in zip(outputs, paths, strict=True):
+            output["data"]["image/png"] = base64.b64encode(path.read_bytes()).decode()
+
+
+def _plots(nb: Any) -> list[Any]:
+    return [output for cell in nb.cells for output in cell.get("outputs", []) if PLOTLY in output.get("data", {})]

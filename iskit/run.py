@@ -1,0 +1,258 @@
+"""One run = one folder: what was asked, how it went, what came out. Finished runs are kept, killed ones go on."""
+
+import functools
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from math import log
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from iskit import files
+from iskit.augment import Pipeline
+from iskit.data import Dataset, Loader, datasets
+from iskit.errors import InputError
+from iskit.experiment import Experiment
+from iskit.models import models
+from iskit.samplers import Sampler, samplers
+from iskit.schedules import schedules
+from iskit.stats import coverage, effective_sample_size, entropy
+from iskit.trainer import Trainer
+
+ONE_THREAD_FLOP = 8e6  # forward and backward of one image; below it threads cost more than they bring
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What an experiment's specs stand for, not yet bound to data."""
+
+    loader: Loader
+    model: Callable[..., nn.Module]
+    sampler: Sampler
+    augment: Pipeline
+    schedule: Callable[[float], float]
+    device: torch.device
+
+
+def parts(experiment: Experiment) -> Parts:
+    """Looks every spec up and checks it, without loading data. InputError names the argument and the remedy."""
+    e = experiment
+    sampler = samplers.create(e.sampler)
+    sampler.check(budget=e.budget, unit=e.unit, epochs=e.epochs, batch_size=e.batch_size)
+    schedule = schedules.partial(e.schedule)
+    schedule(0.0)
+    if e.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("device='cuda' is not there: this machine has no usable GPU; set device to auto or cpu")
+    cuda = e.device == "cuda" or (e.device == "auto" and torch.cuda.is_available())
+    return Parts(
+        loader=datasets.create(e.dataset, files.root() / e.data_dir),
+        model=models.partial(e.model),
+        sampler=sampler,
+        augment=Pipeline.parse(e.augment),
+        schedule=schedule,
+        device=torch.device("cuda" if cuda else "cpu"),
+    )
+
+
+@functools.lru_cache(maxsize=2)
+def load(dataset: str, data_dir: Path, validation: int, device: torch.device) -> Dataset:
+    """A data set on its device; kept, since the runs of a sweep share it."""
+    return datasets.create(dataset, data_dir).load().with_validation(validation).to(device)
+
+
+class Run:
+    """An experiment and its folder outputs/<study>/<run id>/.
+
+    Iterate over it to train; it gives the progress t after every step, and nothing if the run is finished already.
+    Leave the loop to stop: a checkpoint is written and the next Run of the same experiment goes on from it.
+    InputError, before anything is written, for an experiment that cannot work.
+    """
+
+    def __init__(self, experiment: Experiment, outputs: Path | None = None, checkpoint_seconds: float = 60.0):
+        self.experiment = experiment
+        self.checkpoint_seconds = checkpoint_seconds
+        parts(experiment)
+        self.path = (outputs or files.root() / "outputs") / experiment.study / experiment.run_id(canonical(experiment))
+        self.trainer: Trainer | None = None  # while it trains: history and meter can be watched
+
+    @property
+    def finished(self) -> bool:
+        return (self.path / "result.json").exists()
+
+    @property
+    def result(self) -> dict[str, Any]:
+        return files.read_json(self.path / "result.json")
+
+    def check(self) -> None:
+        """All that can be known before training, data and model included. InputError for what cannot work."""
+        if not self.finished:
+            self._bind(torch.device("cpu"))
+
+    def train(self) -> dict[str, Any]:
+        """Trains to the end, or returns what an earlier run found."""
+        for _ in self:
+            pass
+        return self.result
+
+    def __iter__(self) -> Iterator[float]:
+        if self.finished:
+            return
+        threads = torch.get_num_threads()
+        self.trainer = self._bind(parts(self.experiment).device)
+        torch.set_num_threads(good_threads(self.trainer.model, self.trainer.data))
+        try:
+            yield from self._recorded(self.trainer)
+        finally:
+            torch.set_num_threads(threads)
+
+    def _bind(self, device: torch.device) -> Trainer:
+        e, p = self.experiment, parts(self.experiment)
+        data = load(e.dataset, files.root() / e.data_dir, e.validation, device)
+        with torch.random.fork_rng():
+            torch.manual_seed(e.seed)
+            model = p.model(len(data.classes), data.channels, data.size).to(device)
+        return Trainer(
+            model.to(memory_format=torch.channels_last),
+            data,
+            p.sampler,
+            p.augment,
+            budget=e.budget,
+            unit=e.unit,
+            epochs=e.epochs,
+            batch_size=e.batch_size,
+            optimizer=e.optimizer,
+            lr=e.lr,
+            schedule=p.schedule,
+            momentum=e.momentum,
+            weight_decay=e.weight_decay,
+            seed=e.seed,
+            evals=e.evals,
+            precision=("bf16" if device.type == "cuda" else "float32") if e.precision == "auto" else e.precision,
+            cache=files.root() / e.data_dir / "cache" / "proxy",
+        )
+
+    def _recorded(self, trainer: Trainer) -> Iterator[float]:
+        """Trains, and keeps the folder true to what happens."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / "run.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise InputError(f"{self.path} is being trained by another process: wait for it, or change seed") from None
+        with lock:
+            checkpoint = self.path / "checkpoint.pt"
+            if checkpoint.exists():
+                state = torch.load(checkpoint, weights_only=True, map_location=trainer.data.label.device)
+                trainer.load_state_dict(state)
+            files.write_text(self.path / "params.yaml", _yaml(self.experiment))
+            self._status("running")
+            saved = time.monotonic()
+            try:
+                for t in trainer:
+                    yield t
+                    if time.monotonic() - saved > self.checkpoint_seconds:
+                        files.write(checkpoint, functools.partial(torch.save, trainer.state_dict()))
+                        self._status("running", t=t)
+                        saved = time.monotonic()
+            except GeneratorExit:  # between two steps, so the state is whole
+                files.write(checkpoint, functools.partial(torch.save, trainer.state_dict()))
+                self._status("stopped", t=trainer.budget.spent(trainer.meter))
+                raise
+            except BaseException as error:
+                self._status("stopped" if isinstance(error, KeyboardInterrupt) else "failed", error=str(error))
+                raise
+            files.write(self.path / "history.parquet", trainer.history.frame().to_parquet)
+            files.write(self.path / "counts.npy", functools.partial(_save_counts, trainer))
+            # Last, for it is what makes the run finished.
+            files.write_json(self.path / "result.json", summary(trainer))
+            self._status("finished", t=1.0)
+            checkpoint.unlink(missing_ok=True)
+
+    def _status(self, state: str, **more: Any) -> None:
+        now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        files.write_json(self.path / "status.json", {"state": state, "at": now, **more})
+
+
+def canonical(experiment: Experiment) -> dict[str, str]:
+    """The specs in the one spelling that all their synonyms share."""
+    return {
+        "dataset": datasets.canonical(experiment.dataset),
+        "model": models.canonical(experiment.model),
+        "sampler": samplers.canonical(experiment.sampler),
+        "augment": Pipeline.canonical(experiment.augment),
+        "schedule": schedules.canonical(experiment.schedule),
+    }
+
+
+def good_threads(model: nn.Module, data: Dataset) -> int:
+    """One thread for tiny networks, all cores for others: a function of the configuration, never of who calls.
+
+    More threads change the order of sums, hence the last bits: the same run must use as many wherever it is started.
+    """
+    image = torch.zeros(1, data.channels, data.size, data.size, device=data.image.device)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.eval()(image)
+    model.train()
+    return 1 if 3 * counter.get_total_flops() < ONE_THREAD_FLOP else torch.get_num_threads()
+
+
+def summary(trainer: Trainer) -> dict[str, Any]:
+    """What result.json holds: numbers, and everything they depend on that params.yaml does not say."""
+    last, meter, counts = trainer.history.rows[-1], trainer.meter, trainer.history.counts
+    data = trainer.data
+    device = data.label.device
+    return {
+        "accuracy": last["accuracy"],
+        "best_accuracy": max(row["accuracy"] for row in trainer.history.rows),
+        "loss": last["loss"],
+        "train_loss": last["train_loss"],
+        "train_accuracy": last["train_accuracy"],
+        "seconds": meter.seconds,
+        "training_seconds": meter.training_seconds,
+        "passes": {name: getattr(meter, name) for name in ("forward_only", "forward", "backward", "prepared")},
+        "steps": meter.steps,
+        "equivalent_budget": meter.cost / (3 * trainer.budget.full),
+        "entropy": entropy(counts),
+        "entropy_share": entropy(counts) / log(len(data)) if len(data) > 1 else 1.0,
+        "coverage": coverage(counts),
+        "effective_sample_size": effective_sample_size(counts),
+        "examples": len(data),
+        "parameters": sum(p.numel() for p in trainer.model.parameters()),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})",
+        "precision": "bf16" if trainer.bf16 else "float32",
+        "threads": torch.get_num_threads(),
+        "versions": {name: version(name) for name in ("iskit", "torch", "numpy")},
+        "commit": commit(),
+    }
+
+
+@functools.cache
+def commit() -> str | None:
+    """The project's git commit, if it lies in a repository."""
+    try:
+        asked = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], cwd=files.root(), capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return asked.stdout.strip()
+
+
+def _save_counts(trainer: Trainer, path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, trainer.history.counts.cpu().numpy())
+
+
+def _yaml(experiment: Experiment) -> str:
+    import yaml
+
+    return yaml.safe_dump(experiment.to_dict(), sort_keys=False)

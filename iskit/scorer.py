@@ -1,0 +1,96 @@
+"""What samplers may ask of the model about candidates, without leaving a trace in it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+from iskit.budget import Meter
+from iskit.errors import InputError
+from iskit.samplers import Batch
+
+GRADIENT_ELEMENTS = 1 << 24  # of per-example gradients held at once: 64 MiB in float32
+
+
+class Scorer:
+    """Answers in eval mode, leaves parameters, buffers, gradients and mode as they were, and charges the meter.
+
+    around: entered for each answer, e.g. to set the precision and the clock.
+    """
+
+    def __init__(self, model: nn.Module, meter: Meter, around: Callable[[], AbstractContextManager] = nullcontext):
+        self.model, self.meter, self.around = model, meter, around
+
+    def __call__(self, pool: Batch) -> Tensor:
+        """Logits (m, K) float32."""
+        with self.around(), eval_mode(self.model), torch.no_grad():
+            logits = self.model(pool.image)
+        check_logits(logits, len(pool))
+        self.meter.scored(len(pool))
+        return logits.float()
+
+    def gradient_norm(self, pool: Batch) -> Tensor:
+        """(m,) float32: norm of each row's own gradient, see `gradient_norm`.
+
+        Costs a forward and a backward pass, charged as three forward passes: the meter's backward ones train.
+        """
+        with self.around():
+            norm = gradient_norm(self.model, pool.image, pool.target)
+        self.meter.scored(3 * len(pool))
+        return norm
+
+
+def check_logits(logits: Any, rows: int) -> None:
+    """InputError unless they are (rows, K)."""
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != rows:
+        found = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
+        raise InputError(f"the model gives {found} for {rows} examples: it must give logits of shape ({rows}, classes)")
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Eval mode for a while; afterwards every module is in the mode it was in (some may be frozen)."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
+def penultimate(model: nn.Module) -> Iterator[list[Tensor]]:
+    """Collects what the last linear layer is given, one (m, D) float32 a forward pass. InputError if there is none."""
+    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    if not linear:
+        raise InputError("the proxy model has no linear layer, whose input would be the feature: give it one")
+    given: list[Tensor] = []
+    hook = linear[-1].register_forward_pre_hook(lambda _, inputs: given.append(inputs[0].float()))
+    try:
+        yield given
+    finally:
+        hook.remove()
+
+
+def gradient_norm(model: nn.Module, image: Tensor, target: Tensor) -> Tensor:
+    """(m,) float32: exact norm of the gradient of each row's cross-entropy with respect to the trained parameters.
+
+    image (m, C, H, W), target (m, K), in eval mode: in train mode batch norm ties the rows together.
+    """
+    parameters = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+
+    def loss(parameters: dict[str, Tensor], image: Tensor, target: Tensor) -> Tensor:
+        return F.cross_entropy(functional_call(model, parameters, (image[None],)).float(), target[None])
+
+    def norm(image: Tensor, target: Tensor) -> Tensor:
+        gradient = grad(loss)(parameters, image, target)
+        return torch.stack([g.float().square().sum() for g in gradient.values()]).sum().sqrt()
+
+    rows = max(1, GRADIENT_ELEMENTS // sum(p.numel() for p in parameters.values()))
+    with eval_mode(model), torch.no_grad():
+        return vmap(norm, chunk_size=rows)(image, target)

@@ -1,0 +1,169 @@
+"""Many runs: a grid of experiments, trained in parallel processes, each run in its own folder."""
+
+import itertools
+import multiprocessing
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from iskit import files
+from iskit.errors import InputError
+from iskit.experiment import Experiment, check_names
+from iskit.run import Run, good_threads, load, parts
+
+
+def grid(settings: Mapping[str, Any]) -> list[Experiment]:
+    """Every combination of the settings, of which any may be a list; `seeds: 3` stands for the seeds 1, 2, 3.
+
+    The full run `sgd` knows no smaller budget: it stands once for each of the other combinations, at budget 1.
+    InputError for an unknown name, an empty list, or any combination that cannot work.
+    """
+    check_names(settings, also=["seeds"])
+    settings = dict(settings)
+    if "seeds" in settings:
+        seeds = settings.pop("seeds")
+        if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1 or "seed" in settings:
+            raise InputError(f"seeds={seeds!r} must be a whole number of seeds, at least 1, in place of seed")
+        settings["seed"] = list(range(1, seeds + 1))
+    axes = {key: list(value) if isinstance(value, list | tuple) else [value] for key, value in settings.items()}
+    for key, values in axes.items():
+        if not values:
+            raise InputError(f"{key}=[] names nothing to run: give at least one value")
+    experiments: dict[Experiment, None] = {}  # ordered, each once
+    for combination in itertools.product(*axes.values()):
+        chosen = dict(zip(axes, combination, strict=True))
+        if str(chosen.get("sampler", "")).lower() == "sgd":
+            chosen["budget"] = 1.0
+        experiment = Experiment.parse(chosen)
+        if experiment not in experiments:
+            parts(experiment)
+            experiments[experiment] = None
+    return list(experiments)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One piece of news of a sweep: run `number` of the list stands at t with this accuracy (None: not evaluated)."""
+
+    number: int
+    t: float
+    accuracy: float | None
+    finished: bool
+
+
+class Sweep:
+    """Trains experiments in worker processes. Iterate over it for news; call `stop` from anywhere to end it early.
+
+    Finished runs are not trained again; stopped ones leave a checkpoint and go on the next time.
+    workers: processes at once; None: as many as leave each run the threads that it uses. On a GPU: one, in turn.
+    """
+
+    def __init__(self, experiments: Sequence[Experiment], workers: int | None = None, outputs: Path | None = None):
+        if workers is not None and workers < 1:
+            raise InputError(f"workers={workers} must be at least 1")
+        self.experiments = list(experiments)
+        self.outputs = outputs or files.root() / "outputs"
+        self.workers = workers
+        self._stop = threading.Event()
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    @property
+    def stopped(self) -> bool:
+        return self._stop.is_set()
+
+    def __iter__(self) -> Iterator[Progress]:
+        waiting = []
+        for number, experiment in enumerate(self.experiments):
+            run = Run(experiment, self.outputs)
+            if run.finished:
+                yield Progress(number, 1.0, run.result["accuracy"], True)
+            else:
+                waiting.append((number, experiment))
+        if waiting:
+            yield from self._parallel(waiting)
+
+    def _parallel(self, waiting: list[tuple[int, Experiment]]) -> Iterator[Progress]:
+        load_first = waiting[0][1]
+        workers = min(self.workers or good_workers(load_first), len(waiting))
+        context = multiprocessing.get_context("spawn")  # a forked child must not inherit torch's threads
+        news = context.Queue()
+        halt = context.Event()
+        with ProcessPoolExecutor(workers, context, _start_worker, (news, halt, files.root())) as pool:
+            tasks = {pool.submit(_train, number, experiment, self.outputs) for number, experiment in waiting}
+            try:
+                while tasks or not news.empty():
+                    if self._stop.is_set() and not halt.is_set():
+                        halt.set()
+                        pool.shutdown(wait=False, cancel_futures=True)
+                    try:
+                        yield news.get(timeout=0.1)
+                    except queue.Empty:
+                        # Not concurrent.futures.wait: it waits for ever for tasks cancelled by shutdown.
+                        for task in [task for task in tasks if task.done()]:
+                            tasks.remove(task)
+                            if not task.cancelled():
+                                task.result()  # raises what the worker raised
+            finally:
+                halt.set()
+                pool.shutdown(wait=True, cancel_futures=True)
+
+
+def sweep(
+    experiments: Sequence[Experiment],
+    workers: int | None = None,
+    outputs: Path | None = None,
+    watch: Callable[[Progress], None] = lambda news: None,
+) -> None:
+    """Trains all experiments; `watch` is told the news."""
+    for news in Sweep(experiments, workers, outputs):
+        watch(news)
+
+
+def good_workers(experiment: Experiment) -> int:
+    """Processes at once: cores by the threads one such run uses; one on a GPU."""
+    p = parts(experiment)
+    if p.device.type == "cuda":
+        return 1
+    data = load(experiment.dataset, files.root() / experiment.data_dir, experiment.validation, p.device)
+    threads = good_threads(p.model(len(data.classes), data.channels, data.size), data)
+    return max(1, cores() // threads)
+
+
+def cores() -> int:
+    """The cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+_news: Any = None
+_halt: Any = None
+
+
+def _start_worker(news: Any, halt: Any, root: Path) -> None:
+    global _news, _halt
+    _news, _halt = news, halt
+    os.environ["ISKIT_ROOT"] = str(root)
+    torch.set_num_threads(cores())
+
+
+def _train(number: int, experiment: Experiment, outputs: Path) -> None:
+    run = Run(experiment, outputs)
+    shown = 0
+    for t in run:
+        assert run.trainer is not None
+        rows = run.trainer.history.rows
+        if len(rows) > shown:
+            shown = len(rows)
+            _news.put(Progress(number, t, rows[-1]["accuracy"], False))
+        if _halt.is_set():
+            break
+    else:
+        _news.put(Progress(number, 1.0, run.result["accuracy"], True))

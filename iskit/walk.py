@@ -1,0 +1,153 @@
+"""From a sampler's choices to full batches: which rows come next, which of them are kept. No images, no files."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from iskit.budget import Budget, Meter
+from iskit.randomness import Stream, permutation
+from iskit.samplers import Batch, Sampler, Score
+
+PATIENCE = 10_000  # candidates a selector may pass over in a row: one that remembers losses must first see them fall
+
+
+class Walk:
+    """The rows to visit, epoch after epoch: the sampler's plan in the experiment's common order.
+
+    rows: this epoch's examples in order; weight: how much each counts; position: how many of them were taken;
+    epoch: -1 before the first. n: examples in all; device: of the rows.
+    """
+
+    def __init__(self, sampler: Sampler, budget: Budget, meter: Meter, n: int, seed: int, device: torch.device):
+        self.sampler, self.budget, self.meter, self.n, self.seed = sampler, budget, meter, n, seed
+        self.epoch = -1
+        self.position = 0
+        self.rows = torch.empty(0, dtype=torch.int64, device=device)
+        self.weight = self.rows.float()
+
+    def advance(self, t: float) -> None:
+        """Makes sure that there is a next row. RuntimeError if the sampler plans nothing for 100,000 epochs."""
+        empty = 0
+        while self.position == len(self.rows):
+            self.epoch += 1
+            self._plan(t)
+            empty += len(self.rows) == 0
+            if empty > 100_000:
+                raise RuntimeError("sampler planned no example in 100,000 epochs: loosen its options")
+
+    def take(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The next `count` rows of this epoch: index, epoch and weight, each (count,)."""
+        taken = slice(self.position, self.position + count)
+        self.position += count
+        index = self.rows[taken]
+        return index, torch.full_like(index, self.epoch), self.weight[taken]
+
+    def _plan(self, t: float) -> None:
+        share = self.budget.share(self.meter)
+        size = round((self.epoch + 1) * self.n * share) - round(self.epoch * self.n * share)
+        order = permutation(self.seed, Stream.ORDER, self.epoch, self.n).to(self.rows.device)
+        weight = self.sampler.plan(t, self.epoch, size)
+        if weight is None:
+            self.rows, self.weight = order, torch.ones(self.n, device=order.device)
+        else:
+            self.rows = order[(weight > 0)[order]]
+            self.weight = weight[self.rows]
+        self.position = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"epoch": self.epoch, "position": self.position, "rows": self.rows, "weight": self.weight}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.epoch, self.position = state["epoch"], state["position"]
+        self.rows, self.weight = state["rows"], state["weight"]
+
+
+class Batches:
+    """Fetches the walk's rows and hands out batches of `batch_size`; a subclass says how examples are fetched.
+
+    A walk's last partial batch is carried into the next. Rows a selector keeps wait until a batch is full.
+    """
+
+    def __init__(self, walk: Walk, sampler: Sampler, batch_size: int):
+        self.walk, self.sampler, self.batch_size = walk, sampler, batch_size
+        self.number = 0  # batches mixed so far
+        self.mixed: Batch | None = None  # candidates mixed but not yet shown to the sampler
+        self.kept: Batch | None = None  # rows selected, waiting for a full batch
+
+    def read(self, most: int) -> tuple[Tensor, Tensor, Tensor]:
+        """label, image and target of the walk's next rows: at least one, at most `most`, as many as are at hand."""
+        raise NotImplementedError
+
+    def forget(self) -> None:
+        """Drops what was fetched ahead: the walk has jumped."""
+
+    def mix(self, image: Tensor, target: Tensor, number: int) -> tuple[Tensor, Tensor]:
+        """Images and soft targets of the batch_size rows of group `number`, mixed with each other."""
+        return image, target
+
+    def batch(self, t: float, score: Score) -> Batch:
+        """The next batch at progress t. RuntimeError if an epoch of candidates (at least PATIENCE) is not kept."""
+        seen = 0
+        while self.kept is None or len(self.kept) < self.sampler.size():
+            pool = self._pool(self.sampler.candidates(), t)
+            chosen = self.sampler.select(pool, score)
+            if chosen is not None:
+                rows, weight = chosen
+                pool = pool.take(rows)
+                pool.weight = weight
+            if len(pool):
+                self.kept = pool if self.kept is None else Batch.cat([self.kept, pool])
+                seen = 0
+            else:
+                seen += self.sampler.candidates()
+                if seen > max(self.walk.n, PATIENCE):
+                    raise RuntimeError(f"sampler kept none of {seen} candidates in a row: loosen its options")
+        batch, self.kept = _split(self.kept, self.sampler.size())
+        return batch
+
+    def _pool(self, count: int, t: float) -> Batch:
+        """`count` candidates, augmented, and mixed in groups of batch_size however many are shown at once."""
+        parts = [] if self.mixed is None else [self.mixed]
+        have = sum(map(len, parts))
+        while have < count:
+            group = self._group(t)
+            group.image, group.target = self.mix(group.image, group.target, self.number)
+            self.number += 1
+            parts.append(group)
+            have += len(group)
+        pool, self.mixed = _split(Batch.cat(parts), count)
+        return pool
+
+    def _group(self, t: float) -> Batch:
+        """The next batch_size rows, not mixed."""
+        parts = []
+        missing = self.batch_size
+        while missing:
+            self.walk.advance(t)
+            label, image, target = self.read(missing)
+            index, epoch, weight = self.walk.take(len(label))
+            parts.append(Batch(index, epoch, label, image, target, weight))
+            missing -= len(label)
+        return Batch.cat(parts)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "walk": self.walk.state_dict(),
+            "number": self.number,
+            "mixed": None if self.mixed is None else vars(self.mixed),
+            "kept": None if self.kept is None else vars(self.kept),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.walk.load_state_dict(state["walk"])
+        self.number = state["number"]
+        self.mixed, self.kept = (None if state[key] is None else Batch(**state[key]) for key in ("mixed", "kept"))
+        # What was fetched ahead is a function of (seed, epoch, example): it is fetched again, the same.
+        self.forget()
+
+
+def _split(batch: Batch, count: int) -> tuple[Batch, Batch | None]:
+    if len(batch) == count:
+        return batch, None
+    return batch.take(slice(count)), batch.take(slice(count, None))

@@ -1,0 +1,143 @@
+"""The notebooks, executed as people execute them in batch: by papermill, with and without our engine."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+import yaml
+
+import iskit
+from iskit.experiment import Experiment, parameters_cell
+from iskit.notebook import assignments
+from iskit.report import report
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+TINY = {"dataset": "digits(limit=200)", "model": "cnn(width=4)", "epochs": 4, "evals": 2}
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """An empty project: outputs land there, not in the checkout."""
+    monkeypatch.setenv("ISKIT_ROOT", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def papermill(name: str, settings: dict, *words: str) -> subprocess.CompletedProcess:
+    Path("settings.yaml").write_text(yaml.safe_dump(settings))
+    return subprocess.run(
+        [
+            *(sys.executable, "-m", "papermill", str(ROOT / "notebooks" / name), "out.ipynb", "-f", "settings.yaml"),
+            *("--no-progress-bar", "--log-level", "ERROR", *words),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def outputs(notebook: nbformat.NotebookNode) -> list:
+    return [output for cell in notebook.cells for output in cell.get("outputs", [])]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_committed_without_outputs_with_one_typed_parameters_cell(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert outputs(notebook) == []
+    tagged = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    assert len(tagged) == 1
+    for line in tagged[0].source.splitlines():
+        assert ": " in line.split("=")[0], f"{line} has no type"
+        assert "  # " in line, f"{line} has no comment"
+    assert notebook.cells[0].cell_type == "markdown"
+    assert notebook.cells[0].source.startswith("# ")
+    assert notebook.metadata.iskit.settings in ("experiment", "grid")
+
+
+def test_run_notebook_has_the_parameters_of_an_experiment():
+    notebook = nbformat.read(ROOT / "notebooks" / "run.ipynb", as_version=4)
+    [cell] = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    assert cell.source == parameters_cell()
+    assert assignments(cell.source) == Experiment().to_dict()
+
+
+def test_run_notebook_gives_the_numbers_of_the_command_line(project):
+    settings = {**TINY, "sampler": "p", "budget": 0.5, "study": "faces", "lr": "1e-1"}
+    done = papermill("run.ipynb", settings, "--engine", "iskit")
+    assert done.returncode == 0, done.stderr
+    notebook = nbformat.read("out.ipynb", as_version=4)
+    assert notebook.metadata.iskit.status == "ok"
+    assert sum("application/vnd.plotly.v1+json" in output.get("data", {}) for output in outputs(notebook)) == 3
+    assert "widgets" not in notebook.metadata
+    by_papermill = iskit.results("faces").loc[0]
+    words = [f"{key}={value}" for key, value in {**settings, "study": "cli"}.items()]
+    subprocess.run([sys.executable, "-c", "from iskit.cli import main; main()", "run", *words], check=True)
+    by_command = iskit.results("cli").loc[0]
+    assert Path(by_papermill["path"]).name == Path(by_command["path"]).name  # one id: the same configuration
+    one, other = (iskit.history_of(run["path"]) for run in (by_papermill, by_command))
+    pd.testing.assert_frame_equal(*(past.filter(regex="^(?!seconds_)") for past in (one, other)))
+
+
+def test_quickstart_in_batch_and_its_report(project):
+    settings = {**TINY, "sampler": ["sgd", "unif", "p"], "budget": [0.3, 0.6], "augment": ["standard"], "seeds": 2}
+    done = papermill("00_quickstart.ipynb", settings, "--engine", "iskit")
+    assert done.returncode == 0, done.stderr
+    notebook = nbformat.read("out.ipynb", as_version=4)
+    assert notebook.metadata.iskit.status == "ok"
+    plots = [o for o in outputs(notebook) if "application/vnd.plotly.v1+json" in o.get("data", {})]
+    assert len(plots) == 4
+    assert len(json.dumps(notebook)) < 1_000_000
+    assert len(iskit.results("quickstart")) == 2 + 2 * 2 * 2
+    report(Path("out.ipynb"), Path("report.html"))
+    page = Path("report.html").read_text()
+    assert page.count("Plotly.newPlot(") >= 4
+    for address in ('src="http', "src='http", "@import"):  # test_browser.py looks at what it really fetches
+        assert address not in page
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("run.ipynb", {"bugdet": 0.3}, "unknown setting 'bugdet': did you mean 'budget'?"),
+        ("run.ipynb", {"budget": 1.5}, "budget=1.5"),
+        ("run.ipynb", {"budget": "0.3x"}, "budget='0.3x'"),
+        ("run.ipynb", {**TINY, "budget": 0.01}, "less than one batch"),
+        ("run.ipynb", {"sampler": "sgd"}, "use scan"),
+        ("run.ipynb", {"dataset": "parquet(path='gone')"}, "gone"),
+        ("00_quickstart.ipynb", {"sampler": ["unif", "q"]}, "sampler='q' is unknown"),
+        ("00_quickstart.ipynb", {"samplers": ["unif"]}, "did you mean 'sampler'?"),
+        ("00_quickstart.ipynb", {"seeds": 0}, "seeds=0"),
+    ],
+)
+def test_engine_refuses_before_a_kernel_starts(project, name, settings, message):
+    done = papermill(name, settings, "--engine", "iskit")
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not Path("outputs").exists()
+    notebook = nbformat.read("out.ipynb", as_version=4)
+    assert notebook.metadata.iskit.status == "refused"
+    assert outputs(notebook) == []
+
+
+def test_first_cell_refuses_without_our_engine(project):
+    done = papermill("run.ipynb", {"bugdet": 0.3})
+    assert done.returncode == 1
+    assert "unknown setting 'bugdet': did you mean 'budget'?" in done.stderr
+    assert not Path("outputs").exists()
+    notebook = nbformat.read("out.ipynb", as_version=4)
+    ran = [cell for cell in notebook.cells if cell.get("outputs") and cell.outputs[0].output_type != "display_data"]
+    assert len(ran) == 1  # nothing after the cell that refused
+
+
+def test_failed_cell_leaves_a_true_status(project):
+    done = papermill("run.ipynb", {**TINY, "lr": 1e30, "momentum": 0.0}, "--engine", "iskit")
+    assert done.returncode == 1
+    assert "not a finite number" in done.stderr
+    assert nbformat.read("out.ipynb", as_version=4).metadata.iskit.status == "error"

@@ -1,0 +1,216 @@
+"""One run = one folder: written whole, never trained twice, going on after a kill."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from filelock import FileLock
+
+import iskit
+from iskit.errors import InputError
+from iskit.experiment import Experiment
+from iskit.run import Run
+from iskit.sweep import Sweep, grid
+
+TINY = {"dataset": "digits(limit=200)", "model": "cnn(width=4)", "epochs": 4, "evals": 4}
+
+
+def numbers(path: Path) -> pd.DataFrame:
+    """A run's history without what the clock says."""
+    return iskit.history_of(path).filter(regex="^(?!seconds_)")
+
+
+def test_folder_holds_what_the_design_says(tmp_path):
+    run = Run(Experiment(**TINY, sampler="p", budget=0.5), tmp_path)
+    result = run.train()
+    assert sorted(p.name for p in run.path.iterdir()) == [
+        "counts.npy",
+        "history.parquet",
+        "params.yaml",
+        "result.json",
+        "run.lock",
+        "status.json",
+    ]
+    settings = yaml.safe_load((run.path / "params.yaml").read_text())
+    assert Experiment.parse(settings) == run.experiment
+    assert json.loads((run.path / "status.json").read_text())["state"] == "finished"
+    history = iskit.history_of(run.path)
+    assert len(history) == 4
+    assert history["t"].iloc[-1] == 1.0
+    counts = iskit.counts_of(run.path)
+    assert counts.sum() == result["passes"]["backward"] == 416  # 0.5 x 4 x 200, to whole batches of 32
+    assert result["accuracy"] == history["accuracy"].iloc[-1]
+    assert result["best_accuracy"] == history["accuracy"].max()
+    q = counts / counts.sum()
+    assert result["entropy"] == pytest.approx(-(q[q > 0] * np.log(q[q > 0])).sum())
+    assert result["equivalent_budget"] == pytest.approx(416 / 800)
+
+
+def test_finished_run_is_never_trained_again(tmp_path):
+    run = Run(Experiment(**TINY), tmp_path)
+    run.train()
+    before = {p: p.stat().st_mtime_ns for p in run.path.iterdir()}
+    assert list(Run(Experiment(**TINY, study="playground"), tmp_path)) == []
+    assert {p: p.stat().st_mtime_ns for p in run.path.iterdir()} == before
+
+
+def test_synonyms_share_a_run(tmp_path):
+    one = Run(Experiment(**TINY, sampler="p-SGD(smooth=True)", augment="none|standard"), tmp_path)
+    two = Run(Experiment(**TINY, sampler="p", augment="standard"), tmp_path)
+    assert one.path == two.path
+
+
+def test_left_loop_goes_on_to_the_same_numbers(tmp_path):
+    experiment = Experiment(**TINY, sampler="c", augment="standard|mixup", budget=0.6)
+    whole = Run(experiment, tmp_path / "whole")
+    whole.train()
+    parted = Run(experiment, tmp_path / "parted")
+    for stop in (3, 4, 5):
+        for step, _ in enumerate(parted, start=1):
+            if step == stop:
+                break
+        assert json.loads((parted.path / "status.json").read_text())["state"] == "stopped"
+    parted.train()
+    pd.testing.assert_frame_equal(numbers(whole.path), numbers(parted.path))
+    np.testing.assert_array_equal(iskit.counts_of(whole.path), iskit.counts_of(parted.path))
+    assert not (parted.path / "checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_killed_process_goes_on_to_the_same_numbers(tmp_path, how):
+    settings = {**TINY, "sampler": "p", "epochs": 60, "study": "killed", "evals": 5}
+    experiment = Experiment.parse(settings)
+    whole = Run(experiment, tmp_path / "whole")
+    whole.train()
+    parted = Run(experiment, tmp_path / "outputs")
+    code = (
+        "import time; from pathlib import Path; from iskit.run import Run; from iskit.experiment import Experiment\n"
+        f"run = Run(Experiment.parse({settings!r}), Path({str(tmp_path / 'outputs')!r}), checkpoint_seconds=0.05)\n"
+        "for t in run: time.sleep(0.01)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "1"})
+    checkpoint = parted.path / "checkpoint.pt"
+    deadline = time.monotonic() + 60
+    while not checkpoint.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(how)
+    assert process.wait(30) != 0
+    assert checkpoint.exists()
+    assert not parted.finished
+    parted.train()
+    pd.testing.assert_frame_equal(numbers(whole.path), numbers(parted.path))
+    np.testing.assert_array_equal(iskit.counts_of(whole.path), iskit.counts_of(parted.path))
+
+
+def test_second_process_on_a_folder_refuses(tmp_path):
+    run = Run(Experiment(**TINY), tmp_path)
+    run.path.mkdir(parents=True)
+    with FileLock(run.path / "run.lock"), pytest.raises(InputError, match="another process"):
+        Run(Experiment(**TINY), tmp_path).train()
+
+
+def test_failure_is_told_and_leaves_other_runs_alone(tmp_path):
+    good = Run(Experiment(**TINY), tmp_path)
+    good.train()
+    bad = Run(Experiment(**TINY, lr=1e30, momentum=0.0), tmp_path)
+    with pytest.raises(RuntimeError, match=r"not a finite number at step \d+ .*lr="):
+        bad.train()
+    status = json.loads((bad.path / "status.json").read_text())
+    assert status["state"] == "failed"
+    assert "try lr=" in status["error"]
+    assert good.finished
+    assert not bad.finished
+    assert len(iskit.results(outputs=tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"sampler": "pp"}, r"sampler='pp' is unknown"),
+        ({"augment": "standart"}, r"augment='standart' is unknown: did you mean 'standard'\?"),
+        ({"augment": "standard||mixup"}, "stages joined by"),
+        ({"model": "resnet19"}, "did you mean 'resnet18'"),
+        ({"dataset": "digit"}, "did you mean 'digits'"),
+        ({"schedule": "linaer"}, "did you mean 'linear'"),
+        ({"sampler": "sgd", "budget": 0.5}, "use scan"),
+        ({"sampler": "p(warmup=2)"}, "warmup=2"),
+        ({"model": "cnn(width=0)"}, "width=0"),
+        ({"budget": 0.01}, "less than one batch"),
+        ({"batch_size": 201}, "batch_size=201"),
+        ({"validation": 200}, "validation=200"),
+        ({"dataset": "parquet(path='nowhere')"}, "nowhere"),
+        ({"device": "cuda"} if not torch.cuda.is_available() else {"device": "tpu"}, "device="),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_written(tmp_path, settings, message):
+    with pytest.raises(InputError, match=message):
+        Run(Experiment.parse({**TINY, **settings}), tmp_path).train()
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(InputError, match=message):
+        Run(Experiment.parse({**TINY, **settings}), tmp_path).check()
+
+
+def test_parallel_sweep_gives_the_numbers_of_single_runs(tmp_path):
+    experiments = grid({**TINY, "sampler": ["sgd", "unif", "p"], "budget": [0.3, 0.6], "seeds": 2})
+    assert len(experiments) == 2 + 2 * 2 * 2
+    finished = {news.number for news in Sweep(experiments, workers=2, outputs=tmp_path / "sweep") if news.finished}
+    assert finished == set(range(len(experiments)))
+    for experiment in experiments[::4]:
+        alone = Run(experiment, tmp_path / "alone")
+        alone.train()
+        pd.testing.assert_frame_equal(numbers(alone.path), numbers(Run(experiment, tmp_path / "sweep").path))
+    frame = iskit.results(outputs=tmp_path / "sweep")
+    assert len(frame) == len(experiments)
+    full = frame.loc[frame["sampler"] == "sgd", "training_seconds"].mean()
+    np.testing.assert_allclose(frame["speedup"], 100 * (1 - frame["training_seconds"] / full))
+    means = iskit.over_seeds(frame)
+    assert set(means["seeds"]) == {2}
+    one = frame[(frame["sampler"] == "p") & (frame["budget"] == 0.3)]["accuracy"]
+    row = means[(means["sampler"] == "p") & (means["budget"] == 0.3)].iloc[0]
+    assert row["accuracy"] == pytest.approx(one.mean())
+    assert row["deviation"] == pytest.approx(one.std(ddof=1))
+
+
+def test_stopped_sweep_ends_soon_and_goes_on(tmp_path):
+    experiments = grid({**TINY, "epochs": 400, "sampler": ["unif", "scan"], "seeds": 2})
+    sweep = Sweep(experiments, workers=1, outputs=tmp_path)
+    for news in sweep:
+        if news.t > 0:
+            sweep.stop()
+    assert not all(Run(experiment, tmp_path).finished for experiment in experiments)
+    assert list(tmp_path.glob("*/*/checkpoint.pt"))
+
+
+def test_error_in_a_worker_reaches_the_caller(tmp_path):
+    with pytest.raises(RuntimeError, match="not a finite number"):
+        list(Sweep([Experiment(**TINY, lr=1e30, momentum=0.0)], workers=1, outputs=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"sampler": []}, "sampler=.* names nothing"),
+        ({"seeds": 0}, "seeds=0"),
+        ({"seeds": 2, "seed": 1}, "in place of seed"),
+        ({"samplers": ["p"]}, "did you mean 'sampler'"),
+        ({"sampler": ["p", "q"]}, "sampler='q' is unknown"),
+    ],
+)
+def test_grid_refuses(settings, message):
+    with pytest.raises(InputError, match=message):
+        grid({**TINY, **settings})
+
+
+def test_no_results_is_an_empty_frame(tmp_path):
+    assert iskit.results(outputs=tmp_path).empty
+    with pytest.raises(InputError, match="no finished run"):
+        iskit.history_of(tmp_path)

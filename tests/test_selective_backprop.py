@@ -1,0 +1,253 @@
+"""Selective backprop: its percentile rule, its budget, and that what is scored is trained."""
+
+from collections import deque
+from math import sqrt
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from stepwise import Losses, bound_sampler, pool_of, small, trainer, within
+
+from iskit.budget import Meter
+from iskit.data import Dataset
+from iskit.samplers import Outcome
+
+
+@pytest.fixture(scope="module")
+def data() -> Dataset:
+    return small()
+
+
+@pytest.mark.parametrize("history", [16, 40])
+def test_percentile_is_the_strict_share_of_the_last_losses_over_partial_and_full_rings(history):
+    sampler = bound_sampler(f"selective_backprop(beta=2, history={history})", batch_size=16)
+    sampler.warmup = 0
+    numbers = torch.Generator().manual_seed(0)
+    seen: deque[float] = deque(maxlen=history)
+    for size in (5, 16, 7, 13, 16, 16, 1, 16):
+        loss = (torch.rand(size, generator=numbers) * 8).ceil() / 4  # with ties
+        exact = F.cross_entropy(Losses(loss)(pool_of(size)), pool_of(size).target, reduction="none")
+        sampler.select(pool_of(size), Losses(loss))
+        seen.extend(exact.tolist())
+        expected = [np.mean([h < value for h in seen]) for value in exact.tolist()]
+        torch.testing.assert_close(sampler.percentile(exact), torch.tensor(expected, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("beta", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize("control", [False, True])
+def test_keep_rate_is_1_over_beta_plus_1_and_follows_the_percentile(beta, control):
+    sampler = bound_sampler(f"selective_backprop(beta={beta}, control={control})", n=4096, batch_size=64)
+    sampler.warmup = 0
+    numbers = torch.Generator().manual_seed(1)
+    ranks, kept = [], []
+    for number in range(400):
+        u = torch.rand(64, generator=numbers, dtype=torch.float64)
+        rows, weight = sampler.select(pool_of(64), Losses((0.01 - (1 - 0.99 * u).log()).float()))
+        assert torch.equal(weight, torch.ones(len(rows)))
+        if number >= 16:  # the history is full
+            ranks.append(u)
+            kept.append(torch.zeros(64).index_fill_(0, rows, 1))
+    rank, keep = torch.cat(ranks), torch.cat(kept).double()
+    rate = 1 / (beta + 1)
+    assert within(keep.mean().item(), rate, sqrt(rate * (1 - rate) / len(keep)))
+    for low in np.arange(0, 1, 0.1):
+        inside = (rank >= low) & (rank < low + 0.1)
+        law = rate if control else ((low + 0.1) ** (beta + 1) - low ** (beta + 1)) / ((beta + 1) * 0.1)
+        assert within(keep[inside].mean().item(), law, sqrt(law * (1 - law) / inside.sum().item()) + 5e-4), low
+
+
+@pytest.mark.parametrize(
+    ("budget", "epochs", "unit", "keep"),
+    [
+        (1.0, 10, "backward", 1.0),
+        (0.3, 200, "backward", (60 - 1) / (200 - 1)),
+        (0.15, 10, "backward", (150 - 32) / (1000 - 32)),  # B T < 2: only what fills the history is trained outright
+        (1.0, 1, "backward", 1.0),
+        (0.5, 20, "cost", (10 - 1) / (20 - 1) - 1 / 3),
+    ],
+)
+def test_beta_spends_the_budget_with_the_last_epoch(budget, epochs, unit, keep):
+    sampler = bound_sampler("SB(history=32)", n=100, batch_size=16, budget=budget, epochs=epochs, unit=unit)
+    assert sampler.beta == pytest.approx(1 / keep - 1)
+
+
+@pytest.mark.parametrize(
+    ("budget", "epochs", "unit"), [(0.4, 12, "backward"), (0.15, 12, "backward"), (0.7, 8, "cost")]
+)
+def test_the_derived_beta_meets_the_last_epoch_when_losses_are_stationary(budget, epochs, unit):
+    sampler = bound_sampler("SB(history=400)", n=800, batch_size=40, budget=budget, epochs=epochs, unit=unit)
+    numbers = torch.Generator().manual_seed(4)
+    meter, shown = Meter(), 0
+    while sampler.budget.spent(meter) < 1:
+        loss = -torch.rand(40, generator=numbers).log() + 0.01
+        chosen = sampler.select(pool_of(40), Losses(loss))
+        if chosen is None:
+            sampler.update(Outcome(pool_of(40), torch.empty(0), loss))
+        else:
+            meter.scored(40)
+        meter.trained(40 if chosen is None else len(chosen[0]))
+        shown += 40
+    keep = 1 / (1 + sampler.beta)
+    selected = meter.backward - sampler.warmup
+    assert within(shown, epochs * 800, sqrt(selected * (1 - keep)) / keep + 40)
+
+
+@pytest.mark.parametrize(("budget", "unit"), [(0.4, "backward"), (0.7, "cost")])
+@pytest.mark.parametrize("augment", ["standard", "standard|mixup"])
+def test_a_run_of_selective_backprop_ends_about_with_its_last_epoch(data, budget, unit, augment):
+    run = trainer(data, "SB(history=64)", augment=augment, budget=budget, unit=unit, epochs=12)
+    for _ in run:
+        pass
+    shown = run.meter.forward_only + run.sampler.warmup
+    assert shown == pytest.approx(12 * len(data), rel=0.2)  # losses fall: percentiles are not quite uniform
+
+
+def test_the_first_epoch_trains_everything_unscored_and_then_every_candidate_is_scored_once(data):
+    run = trainer(data, "SB(beta=1)", epochs=8)
+    scored: list[tuple[int, int]] = []
+    counts_before_scoring = []
+    inner = run.score
+
+    def spy(pool):
+        if not scored:
+            counts_before_scoring.append(run.history.counts.clone())
+        scored.extend(zip(pool.epoch.tolist(), pool.index.tolist(), strict=True))
+        return inner(pool)
+
+    run.score = spy
+    for _ in run:
+        pass
+    # Six full batches of 16; the walk's last 4 rows share a pool with the first that are selected.
+    assert counts_before_scoring[0].sum() == 96
+    assert counts_before_scoring[0].max() == 1
+    assert len(scored) == len(set(scored)) == run.meter.forward_only
+    assert sorted(index for epoch, index in scored if epoch == 1) == list(range(100))
+    assert len([epoch for epoch, _ in scored if epoch == 0]) == 4
+    assert run.history.counts.min() >= 1
+
+
+def test_the_first_epochs_last_rows_are_trained_whatever_their_loss_and_its_losses_are_the_first_history():
+    sampler = bound_sampler("SB(beta=50, history=32)", n=20, batch_size=8)
+    losses = torch.linspace(1, 3, 16)
+    for start in (0, 8):
+        assert sampler.select(pool_of(8, start, n=20), Losses(losses)) is None
+        sampler.update(Outcome(pool_of(8, start, n=20), torch.empty(0), losses[start : start + 8]))
+    assert torch.equal(sampler.recent[:16], losses)
+    rows, _ = sampler.select(pool_of(8, 16, n=20), Losses(torch.full((8,), 0.5)))  # below all others: percentile 0
+    assert rows.tolist() == [0, 1, 2, 3]  # of epoch 0
+    sampler.update(Outcome(pool_of(8), torch.empty(0), losses[:8]))  # scored before: not counted twice
+    assert len(sampler.recent) == 20  # no longer than an epoch
+    torch.testing.assert_close(sampler.recent[4:16], losses[4:])
+    assert sampler.percentile(torch.tensor([0.6])).item() == pytest.approx(8 / 20)
+
+
+def test_equivalent_budget_counts_forward_only_passes_as_a_third(data):
+    run = trainer(data, "SB(beta=1)", epochs=8)
+    for _ in run:
+        pass
+    row = run.history.rows[-1]
+    expected = (row["backward"] + row["forward_only"] / 3) / (8 * len(data))
+    assert row["forward_only"] > 0
+    assert row["equivalent_budget"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("augment", ["standard", "standard|mixup(alpha=1.0)"])
+@pytest.mark.parametrize("spec", ["SB(beta=1)", "gnorm(tau_min=0.5)"])
+def test_what_is_scored_is_trained_unchanged(data, spec, augment):
+    run = trainer(data, spec, augment=augment, epochs=8)
+    scored: dict[tuple[int, int], tuple[torch.Tensor, torch.Tensor, float]] = {}
+    modes = set()
+    inner = run.score
+
+    def spy(pool):
+        logits = inner(pool)
+        loss = F.cross_entropy(logits, pool.target, reduction="none")
+        for r, key in enumerate(zip(pool.epoch.tolist(), pool.index.tolist(), strict=True)):
+            scored[key] = pool.image[r].clone(), pool.target[r].clone(), loss[r].item()
+        return logits
+
+    run.score = spy
+    run.model.register_forward_hook(lambda model, *_: modes.add((model.training, torch.is_grad_enabled())))
+    update, traced = run.sampler.update, 0
+
+    def compare(outcome: Outcome) -> None:
+        nonlocal traced
+        batch = outcome.batch
+        for r, key in enumerate(zip(batch.epoch.tolist(), batch.index.tolist(), strict=True)):
+            if key in scored:
+                image, target, _ = scored[key]
+                assert torch.equal(batch.image[r], image)
+                assert torch.equal(batch.target[r], target)
+                traced += 1
+        update(outcome)
+
+    run.sampler.update = compare
+    for _ in run:
+        pass
+    assert traced > 100
+    assert modes == {(True, True), (False, False)}  # trained, and scored or evaluated, never a mixture
+
+
+@pytest.mark.parametrize("spec", ["gnorm(tau_min=0.5)", "loss(tau_min=0.5)", "gnorm(tau_min=0.5, score='full')"])
+def test_the_weights_of_a_selection_reach_the_loss_of_their_rows(data, spec):
+    run = trainer(data, spec)
+    sampler, given, used = run.sampler, [], []
+    select, reduce = sampler.select, sampler.reduce
+
+    def choose(pool, score):
+        chosen = select(pool, score)
+        given.append((pool.index[chosen[0]], chosen[1]) if chosen else (pool.index, torch.ones(len(pool))))
+        return chosen
+
+    def weigh(loss, weight):
+        assert torch.equal(reduce(loss, weight), (loss * weight).sum() / len(loss))
+        used.append(weight)
+        return reduce(loss, weight)
+
+    sampler.select, sampler.reduce = choose, weigh
+    update = sampler.update
+    trained = []
+    sampler.update = lambda outcome: (trained.append(outcome.batch.index), update(outcome))
+    for _ in run:
+        pass
+    for (index, weight), rows, applied in zip(given, trained, used, strict=True):
+        assert torch.equal(rows, index)
+        assert torch.equal(applied, weight)
+    assert any(weight.std() > 0 for _, weight in given)
+
+
+def test_stale_scores_every_kth_epoch_and_uses_the_last_loss_between(data):
+    run = trainer(data, "SB(beta=1, stale=3)", epochs=16)
+    scored = []
+    inner = run.score
+
+    def spy(pool):
+        scored.append((pool.index.clone(), pool.epoch.clone()))
+        return inner(pool)
+
+    run.score = spy
+    for _ in run:
+        pass
+    epochs = torch.cat([epoch for _, epoch in scored]).bincount(minlength=10)
+    # A pool over the border of two epochs is scored if either is due: at most a batch too many.
+    assert (epochs[[1, 4, 7]] == 100).all()
+    assert (epochs[[2, 3, 5, 6, 8, 9]] < 16).all()
+
+
+def test_stale_losses_decide_while_no_epoch_is_due():
+    sampler = bound_sampler("SB(beta=1, history=64, stale=2)", n=64, batch_size=16, budget=1.0)
+    sampler.warmup = 0
+    loss = torch.linspace(0.1, 5, 64)
+    for start in range(0, 64, 16):
+        sampler.select(pool_of(16, start), Losses(loss[start : start + 16]))
+
+    def never(pool):
+        raise AssertionError("scored in an epoch that is not due")
+
+    kept = torch.zeros(64)
+    for start in range(0, 64, 16):
+        rows, _ = sampler.select(pool_of(16, start), never)
+        kept[rows + start] = 1
+        torch.testing.assert_close(sampler.loss(pool_of(16, start), never, 64 + start), loss[start : start + 16])
+    assert kept[32:].sum() > kept[:32].sum() + 8
