@@ -44,7 +44,7 @@ class Ricap(Augment):
         for rank, (top, left, high, wide) in enumerate(patches):
             # Four random permutations with one undone are the identity and three random ones.
             rows = torch.from_numpy(random.permutation(n) if rank else np.arange(n)).to(image.device, non_blocking=True)
-            y, x = random.integers(height - high + 1), random.integers(width - wide + 1)
+            y, x = int(random.integers(height - high + 1)), int(random.integers(width - wide + 1))
             lines = rows[:, None] * height + torch.arange(y, y + high, device=image.device)
             patch = runs(source, ((lines * width + x) * channels).view(-1), wide * channels)
             mixed[:, top : top + high, left : left + wide] = patch.view(n, high, wide, channels)

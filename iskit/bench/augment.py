@@ -1,6 +1,9 @@
 """How fast images are augmented, against the usual ways, in one run on one machine: `loading()`, `operations()`.
 
-python -m iskit.bench.augment [threads]
+    OMP_WAIT_POLICY=PASSIVE python -m iskit.bench.augment [threads]
+
+Without that variable a CPU's threads wait for each other by spinning: beside other work on the machine, that is
+hundreds of times slower.
 """
 
 import sys
