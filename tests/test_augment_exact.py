@@ -19,7 +19,7 @@ from iskit.randomness import Stream, words
 
 CPU = torch.device("cpu")
 SIZES = (8, 28, 32, 84)
-MAGNITUDES = (0, 4, 9, 15, 30)
+MAGNITUDES = (0, 4, 9, 12, 15, 30)
 
 
 def affine(image, *matrix):

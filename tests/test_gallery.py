@@ -80,6 +80,9 @@ def test_texts_keep_their_own_room(data, long):
         wide, high = 0.5 * note.font.size * max(map(len, lines)), (note.font.size + 2) * len(lines)
         left = note.x - {"right": wide, "center": wide / 2}[note.xanchor]
         boxes.append((left, note.y, left + wide, note.y + high))
+    sheet = np.asarray(figure.data[0].z)
+    for left, top, right, bottom in boxes:
+        assert (sheet[int(np.ceil(top)) : int(bottom) - 3, int(left) : int(right)] == 255).all()  # not on an image
     assert min(left for left, *_ in boxes) >= 0
     assert max(bottom for *_, bottom in boxes) <= figure.layout.height - figure.layout.margin.t
     for number, one in enumerate(boxes):
