@@ -1,11 +1,11 @@
 """One run = one folder: what was asked, how it went, what came out. Finished runs are kept, killed ones go on."""
 
 import functools
-import platform
 import subprocess
 import time
+import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from math import log
 from pathlib import Path
@@ -15,9 +15,8 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from iskit import files
+from iskit import files, probe
 from iskit.augment import Pipeline
 from iskit.data import Dataset, Loader, datasets
 from iskit.errors import InputError
@@ -27,8 +26,6 @@ from iskit.samplers import Sampler, samplers
 from iskit.schedules import schedules
 from iskit.stats import coverage, effective_sample_size, entropy
 from iskit.trainer import Trainer
-
-ONE_THREAD_FLOP = 8e6  # forward and backward of one image; below it threads cost more than they bring
 
 
 @dataclass(frozen=True)
@@ -69,6 +66,29 @@ def load(dataset: str, data_dir: Path, validation: int, device: torch.device) ->
     return datasets.create(dataset, data_dir).load().with_validation(validation).to(device)
 
 
+def build(experiment: Experiment, data: Dataset) -> nn.Module:
+    """The experiment's model, its first weights a function of the seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(experiment.seed)
+        model = parts(experiment).model(len(data.classes), data.channels, data.size)
+    return model.to(data.label.device).to(memory_format=torch.channels_last)
+
+
+def choose(experiment: Experiment, model: nn.Module, data: Dataset) -> probe.Choice:
+    """Threads and precision of an experiment: a function of its settings and the machine, never of who calls."""
+    e = experiment
+    if data.label.device.type == "cuda":
+        return probe.Choice(torch.get_num_threads(), "bf16" if e.precision == "auto" else e.precision)
+    return probe.choose(
+        model,
+        models.canonical(e.model),
+        (data.channels, data.size, data.size),
+        batch_size=e.batch_size,
+        precision=e.precision,
+        folder=files.root() / e.data_dir / "cache" / "probe",
+    )
+
+
 class Run:
     """An experiment and its folder outputs/<study>/<run id>/.
 
@@ -95,7 +115,7 @@ class Run:
     def check(self) -> None:
         """All that can be known before training, data and model included. InputError for what cannot work."""
         if not self.finished:
-            self._bind(torch.device("cpu"))
+            self.bind(torch.device("cpu"))
 
     def train(self) -> dict[str, Any]:
         """Trains to the end, or returns what an earlier run found."""
@@ -107,21 +127,24 @@ class Run:
         if self.finished:
             return
         threads = torch.get_num_threads()
-        self.trainer = self._bind(parts(self.experiment).device)
-        torch.set_num_threads(good_threads(self.trainer.model, self.trainer.data))
+        probe.keep_memory()
+        trainer = self.trainer = self.bind(parts(self.experiment).device)
+        state = self._saved(trainer.data.label.device)
+        # A run goes on as it began, even if by now something else would suit.
+        choice = probe.Choice(**state["choice"]) if state else choose(self.experiment, trainer.model, trainer.data)
+        trainer.bf16 = choice.precision == "bf16"
+        torch.set_num_threads(choice.threads)
         try:
-            yield from self._recorded(self.trainer)
+            yield from self._recorded(trainer, choice, state)
         finally:
             torch.set_num_threads(threads)
 
-    def _bind(self, device: torch.device) -> Trainer:
+    def bind(self, device: torch.device) -> Trainer:
+        """The trainer of this experiment, at its start, in float32."""
         e, p = self.experiment, parts(self.experiment)
         data = load(e.dataset, files.root() / e.data_dir, e.validation, device)
-        with torch.random.fork_rng():
-            torch.manual_seed(e.seed)
-            model = p.model(len(data.classes), data.channels, data.size).to(device)
         return Trainer(
-            model.to(memory_format=torch.channels_last),
+            build(e, data),
             data,
             p.sampler,
             p.augment,
@@ -136,11 +159,21 @@ class Run:
             weight_decay=e.weight_decay,
             seed=e.seed,
             evals=e.evals,
-            precision=("bf16" if device.type == "cuda" else "float32") if e.precision == "auto" else e.precision,
             cache=files.root() / e.data_dir / "cache" / "proxy",
         )
 
-    def _recorded(self, trainer: Trainer) -> Iterator[float]:
+    def _saved(self, device: torch.device) -> dict[str, Any] | None:
+        """The checkpoint; None if there is none, or it is damaged: a run begun anew ends the same."""
+        path = self.path / "checkpoint.pt"
+        if not path.exists():
+            return None
+        try:
+            return torch.load(path, weights_only=True, map_location=device)
+        except Exception as error:  # whatever a damaged file makes torch raise
+            warnings.warn(f"{path} is damaged ({type(error).__name__}): the run starts anew", stacklevel=2)
+            return None
+
+    def _recorded(self, trainer: Trainer, choice: probe.Choice, state: dict[str, Any] | None) -> Iterator[float]:
         """Trains, and keeps the folder true to what happens."""
         self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / "run.lock")
@@ -149,9 +182,16 @@ class Run:
         except Timeout:
             raise InputError(f"{self.path} is being trained by another process: wait for it, or change seed") from None
         with lock:
+            if self.finished:  # by another process, since we looked
+                return
             checkpoint = self.path / "checkpoint.pt"
-            if checkpoint.exists():
-                state = torch.load(checkpoint, weights_only=True, map_location=trainer.data.label.device)
+
+            def save() -> None:
+                files.write(
+                    checkpoint, lambda path: torch.save({"choice": asdict(choice), **trainer.state_dict()}, path)
+                )
+
+            if state:
                 trainer.load_state_dict(state)
             files.write_text(self.path / "params.yaml", _yaml(self.experiment))
             self._status("running")
@@ -160,11 +200,11 @@ class Run:
                 for t in trainer:
                     yield t
                     if time.monotonic() - saved > self.checkpoint_seconds:
-                        files.write(checkpoint, functools.partial(torch.save, trainer.state_dict()))
+                        save()
                         self._status("running", t=t)
                         saved = time.monotonic()
             except GeneratorExit:  # between two steps, so the state is whole
-                files.write(checkpoint, functools.partial(torch.save, trainer.state_dict()))
+                save()
                 self._status("stopped", t=trainer.budget.spent(trainer.meter))
                 raise
             except BaseException as error:
@@ -193,18 +233,6 @@ def canonical(experiment: Experiment) -> dict[str, str]:
     }
 
 
-def good_threads(model: nn.Module, data: Dataset) -> int:
-    """One thread for tiny networks, all cores for others: a function of the configuration, never of who calls.
-
-    More threads change the order of sums, hence the last bits: the same run must use as many wherever it is started.
-    """
-    image = torch.zeros(1, data.channels, data.size, data.size, device=data.image.device)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model.eval()(image)
-    model.train()
-    return 1 if 3 * counter.get_total_flops() < ONE_THREAD_FLOP else torch.get_num_threads()
-
-
 def summary(trainer: Trainer) -> dict[str, Any]:
     """What result.json holds: numbers, and everything they depend on that params.yaml does not say."""
     last, meter, counts = trainer.history.rows[-1], trainer.meter, trainer.history.counts
@@ -227,7 +255,7 @@ def summary(trainer: Trainer) -> dict[str, Any]:
         "effective_sample_size": effective_sample_size(counts),
         "examples": len(data),
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({probe.cpu()})",
         "precision": "bf16" if trainer.bf16 else "float32",
         "threads": torch.get_num_threads(),
         "versions": {name: version(name) for name in ("iskit", "torch", "numpy")},

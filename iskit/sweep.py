@@ -16,7 +16,7 @@ import torch
 from iskit import files
 from iskit.errors import InputError
 from iskit.experiment import Experiment, check_names
-from iskit.run import Run, good_threads, load, parts
+from iskit.run import Run, build, choose, load, parts
 
 
 def grid(settings: Mapping[str, Any]) -> list[Experiment]:
@@ -92,12 +92,13 @@ class Sweep:
             yield from self._parallel(waiting)
 
     def _parallel(self, waiting: list[tuple[int, Experiment]]) -> Iterator[Progress]:
-        load_first = waiting[0][1]
-        workers = min(self.workers or good_workers(load_first), len(waiting))
+        workers = min(self.workers or good_workers([experiment for _, experiment in waiting]), len(waiting))
         context = multiprocessing.get_context("spawn")  # a forked child must not inherit torch's threads
         news = context.Queue()
         halt = context.Event()
-        with ProcessPoolExecutor(workers, context, _start_worker, (news, halt, files.root())) as pool:
+        with ProcessPoolExecutor(
+            workers, context, _start_worker, (news, halt, files.root(), torch.get_num_threads())
+        ) as pool:
             tasks = {pool.submit(_train, number, experiment, self.outputs) for number, experiment in waiting}
             try:
                 while tasks or not news.empty():
@@ -128,13 +129,18 @@ def sweep(
         watch(news)
 
 
-def good_workers(experiment: Experiment) -> int:
-    """Processes at once: cores by the threads one such run uses; one on a GPU."""
-    p = parts(experiment)
-    if p.device.type == "cuda":
+def good_workers(experiments: Sequence[Experiment]) -> int:
+    """Processes at once: cores by the threads that the runs use; one on a GPU.
+
+    Measures here, while nothing else runs, what suits each: the workers find the answers in the cache.
+    """
+    if parts(experiments[0]).device.type == "cuda":
         return 1
-    data = load(experiment.dataset, files.root() / experiment.data_dir, experiment.validation, p.device)
-    threads = good_threads(p.model(len(data.classes), data.channels, data.size), data)
+    kinds = {(e.dataset, e.data_dir, e.validation, e.model, e.batch_size, e.precision): e for e in experiments}
+    threads = 1
+    for e in kinds.values():
+        data = load(e.dataset, files.root() / e.data_dir, e.validation, torch.device("cpu"))
+        threads = max(threads, choose(e, build(e, data), data).threads)
     return max(1, cores() // threads)
 
 
@@ -147,11 +153,11 @@ _news: Any = None
 _halt: Any = None
 
 
-def _start_worker(news: Any, halt: Any, root: Path) -> None:
+def _start_worker(news: Any, halt: Any, root: Path, threads: int) -> None:
     global _news, _halt
     _news, _halt = news, halt
     os.environ["ISKIT_ROOT"] = str(root)
-    torch.set_num_threads(cores())
+    torch.set_num_threads(threads)  # as many as a run in the caller's process may use
 
 
 def _train(number: int, experiment: Experiment, outputs: Path) -> None:

@@ -36,7 +36,7 @@ def selection(
 
 def _measure(n: int, spec: str, budget: float, repeats: int) -> dict[str, object]:
     torch.set_num_threads(1)
-    before = _peak()
+    before = peak()
     label = torch.zeros(1, dtype=torch.int64).expand(n)
     amount = Budget(budget, "backward", full=10 * n)
     sampler = samplers.create(spec)
@@ -56,11 +56,11 @@ def _measure(n: int, spec: str, budget: float, repeats: int) -> dict[str, object
         "examples": n,
         "chosen": len(walk.rows),
         "seconds": min(seconds),
-        "bytes_an_example": (_peak() - before) / n,
+        "bytes_an_example": (peak() - before) / n,
     }
 
 
-def _peak() -> int:
+def peak() -> int:
     """Bytes of memory that this process has held at most."""
     import resource  # not on Windows
 

@@ -1,0 +1,237 @@
+"""Training speed beside the plain PyTorch loop of the same recipe, in one run on one machine: `training()`."""
+
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from math import nan
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median, stdev
+from typing import Any
+
+import pandas as pd
+import torch
+
+from iskit import files
+from iskit.bench.limits import Ceiling, ceiling, work
+from iskit.bench.plain import TRANSFORMS, Plain
+from iskit.bench.select import peak
+from iskit.experiment import Experiment
+from iskit.probe import Step, keep_memory
+from iskit.run import Run, build, choose, load
+from iskit.trainer import evaluate
+
+FOREVER = 10_000  # epochs: no lap comes to the end of the run
+AUGMENTS = ("standard", "standard|mixup", "standard|ricap", "randaugment|standard")
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to train: the kit (workers None), or the plain loop; threads: 0 for torch's own number."""
+
+    name: str
+    augment: str
+    workers: int | None = None
+    keep: bool = False
+    threads: int = 0
+
+
+@dataclass(frozen=True)
+class Lap:
+    """images trained in `seconds`; net: seconds of a step of the network alone."""
+
+    images: int
+    seconds: float
+    net: float
+
+
+def training(
+    experiment: Experiment,
+    augments: Sequence[str] = AUGMENTS,
+    workers: int = 4,
+    laps: int = 5,
+    images: int = 0,
+) -> pd.DataFrame:
+    """One row a way to train the experiment's model on its data: the plain loop, and the kit with each augmentation.
+
+    Each way lives in a process of its own; they take turns, a lap of `images` (0: an epoch) each, so that what else
+    the machine does meets all of them. Medians over the laps. workers: processes of the plain loop's DataLoader.
+    Columns: images_per_second, its relative deviation over the laps; times_plain: against the plain loop with workers,
+    times_best: against the fastest plain one, of the same augmentation (or else the first); step_ms; around_us: what a
+    step takes around the network's own forward, backward and update; flop_share, byte_share of this device's
+    ceilings; seconds of each phase; peak_mb of the process that trains (the plain loop's workers come on top);
+    threads, precision.
+    """
+    plain = [augment for augment in augments if augment in TRANSFORMS] or ["standard"]
+    ways = [Way(f"plain, {workers} workers", augment, workers) for augment in plain]
+    ways += [
+        Way(f"plain, {workers} kept workers", plain[0], workers, keep=True),
+        Way(f"plain, {workers} kept workers, 1 thread", plain[0], workers, keep=True, threads=1),
+        Way("plain, no workers", plain[0], 0),
+        Way("plain, no workers, 1 thread", plain[0], 0, threads=1),
+    ]
+    ways += [Way("iskit", augment) for augment in augments]
+    with ExitStack() as stack:
+        processes = [stack.enter_context(ProcessPoolExecutor(1, mp_context=get_context("spawn"))) for _ in ways]
+        rows: list[dict[str, Any]] = [
+            {"way": way.name, "augment": way.augment, **process.submit(_begin, experiment, way, files.root()).result()}
+            for way, process in zip(ways, processes, strict=True)
+        ]
+        past = [[process.submit(_lap, images).result() for process in processes] for _ in range(laps)]
+        for number, (process, row) in enumerate(zip(processes, rows, strict=True)):
+            speeds = [lap[number].images / lap[number].seconds for lap in past]
+            row["images_per_second"] = median(speeds)
+            row["deviation"] = stdev(speeds) / median(speeds) if laps > 1 else 0.0
+            row["net_ms"] = 1e3 * median(lap[number].net for lap in past)
+            row |= process.submit(_end).result()
+    frame = pd.DataFrame(rows)
+    kit = frame["way"] == "iskit"
+    for name, chosen in {"times_plain": frame["way"] == ways[0].name, "times_best": ~kit}.items():
+        base = frame[chosen].groupby("augment")["images_per_second"].max()
+        frame[name] = frame["images_per_second"] / frame["augment"].map(base).fillna(base[plain[0]])
+    frame["step_ms"] = 1e3 * experiment.batch_size / frame["images_per_second"]
+    frame["around_us"] = 1e3 * (frame["step_ms"] - frame["net_ms"])
+    frame[["flop_share", "byte_share"]] = _shares(frame)
+    return frame.assign(dataset=experiment.dataset, model=experiment.model, batch_size=experiment.batch_size)
+
+
+def _shares(frame: pd.DataFrame) -> list[tuple[float, float]]:
+    """Of the ceilings, measured in a process of its own: the large copy must not enter anybody's peak memory."""
+    found: dict[tuple[int, str], Ceiling] = {}
+    shares = []
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        for row in frame.to_dict("records"):
+            kind = row["threads"], row["precision"]
+            if kind not in found:
+                found[kind] = process.submit(_ceiling, *kind, row["device"]).result()
+            speed = row["images_per_second"]
+            most = found[kind]
+            shares.append((row["flop"] * speed / most.flop, row["bytes"] * speed / most.bytes))
+    return shares
+
+
+def _ceiling(threads: int, precision: str, device: str) -> Ceiling:
+    torch.set_num_threads(threads)
+    return ceiling(torch.device(device), bf16=precision == "bf16")
+
+
+class Kit:
+    """The kit as `iskit run` trains."""
+
+    def __init__(self, experiment: Experiment):
+        keep_memory()
+        cuda = torch.cuda.is_available() and experiment.device != "cpu"
+        self.trainer = Run(experiment).bind(torch.device("cuda" if cuda else "cpu"))
+        self.choice = choose(experiment, self.trainer.model, self.trainer.data)
+        self.trainer.bf16 = self.choice.precision == "bf16"
+        torch.set_num_threads(self.choice.threads)
+        self.steps = iter(self.trainer)
+        for _ in range(3):
+            next(self.steps)
+        data = self.trainer.data
+        shape = (data.channels, data.size, data.size)
+        self.net = None if cuda else Step(self.trainer.model, shape, experiment.batch_size)
+
+    @property
+    def precision(self) -> str:
+        return self.choice.precision
+
+    def lap(self, images: int) -> int:
+        rows = self.trainer.meter.backward
+        while self.trainer.meter.backward - rows < (images or len(self.trainer.data)):
+            next(self.steps)
+        if self.trainer.device_type == "cuda":
+            torch.cuda.synchronize()
+        return self.trainer.meter.backward - rows
+
+    def bare(self) -> float:
+        """Seconds of a step of the network alone, with the same threads and precision."""
+        if self.net is None:
+            return nan
+        self.net.seconds.clear()
+        return self.net.time(self.choice.threads, self.choice.precision)
+
+    def evaluate(self) -> None:
+        evaluate(self.trainer.model, self.trainer.data, bf16=self.trainer.bf16)
+
+
+class Usual:
+    """The plain loop, on the host."""
+
+    precision = "float32"
+
+    def __init__(self, experiment: Experiment, way: Way):
+        e = experiment
+        torch.set_num_threads(way.threads or torch.get_num_threads())
+        data = load(e.dataset, files.root() / e.data_dir, e.validation, torch.device("cpu"))
+        self.plain = Plain(
+            build(e, data).to(memory_format=torch.contiguous_format),
+            data,
+            augment=e.augment,
+            workers=way.workers or 0,
+            keep=way.keep,
+            batch_size=e.batch_size,
+            epochs=FOREVER,
+            lr=e.lr,
+            momentum=e.momentum,
+            weight_decay=e.weight_decay,
+        )
+        next(self.plain.steps())
+
+    def lap(self, images: int) -> int:
+        rows = 0
+        for _, _, count in self.plain.steps():
+            rows += count
+            if images and rows >= images:
+                break
+        return rows
+
+    def bare(self) -> float:
+        return nan
+
+    def evaluate(self) -> None:
+        self.plain.evaluate()
+
+
+_way: Kit | Usual
+
+
+def _begin(experiment: Experiment, way: Way, root: Path) -> dict[str, Any]:
+    """In a process of its own: makes the way ready; what it asks for."""
+    global _way
+    os.environ["ISKIT_ROOT"] = str(root)
+    settings = {**experiment.to_dict(), "augment": way.augment, "sampler": "sgd", "budget": 1.0, "epochs": FOREVER}
+    e = Experiment.parse({**settings, "evals": 1})
+    start = time.perf_counter()
+    _way = Kit(e) if way.workers is None else Usual(e, way)
+    warmup = time.perf_counter() - start
+    data = load(e.dataset, files.root() / e.data_dir, e.validation, torch.device("cpu"))
+    image = data.normalise(data.image[: e.batch_size])
+    counted = work(build(e, data), image, len(data.classes), bf16=_way.precision == "bf16")
+    return {
+        "flop": counted.flop,
+        "bytes": counted.bytes,
+        "device": "cuda" if isinstance(_way, Kit) and _way.net is None else "cpu",
+        "threads": torch.get_num_threads(),
+        "precision": _way.precision,
+        "warmup_seconds": warmup,
+    }
+
+
+def _lap(images: int) -> Lap:
+    start = time.perf_counter()
+    rows = _way.lap(images)
+    return Lap(rows, time.perf_counter() - start, _way.bare())
+
+
+def _end() -> dict[str, float]:
+    start = time.perf_counter()
+    _way.evaluate()
+    seconds = time.perf_counter() - start
+    found = {"eval_seconds": seconds, "peak_mb": peak() / 2**20}
+    if isinstance(_way, Kit):
+        found |= {f"{phase}_seconds": _way.trainer.meter.seconds[phase] for phase in ("train", "scoring", "prepare")}
+    return found
