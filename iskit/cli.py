@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from collections.abc import Callable
 from math import isnan
 from pathlib import Path
 from typing import Annotated, Any
@@ -53,9 +54,7 @@ def run(settings: Settings) -> None:
     from iskit.run import Run
 
     one = Run(Experiment.parse(read_settings(settings)))
-    stop: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, frame: stop.append(number))
+    stop = _on_signal(lambda: None)
     with Progress(
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f}% of the budget"),
         TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal,
@@ -94,9 +93,14 @@ def sweep(
         TextColumn("{task.completed} of {task.total} runs"), BarColumn(), TimeRemainingColumn(), console=console
     ) as bar:
         task = bar.add_task("runs", total=len(experiments))
-        for news in Sweep(experiments, workers):
+        many = Sweep(experiments, workers)
+        stopped = _on_signal(many.stop)
+        for news in many:
             bar.update(task, advance=int(news.finished))
     _table(experiments[0].study)
+    if stopped:
+        console.print("stopped; the same command goes on from here")
+        raise typer.Exit(128 + stopped[0])
 
 
 @app.command()
@@ -138,6 +142,19 @@ def report(notebook: Path, path: Path) -> None:
         raise InputError(f"{notebook} is not there: execute a notebook with papermill first")
     write(notebook, path)
     console.print(f"report: {path}")
+
+
+def _on_signal(stop: Callable[[], None]) -> list[int]:
+    """Calls `stop` on SIGTERM and Ctrl-C instead of dying amid a step; the list then holds the signal's number."""
+    seen: list[int] = []
+
+    def handle(number: int, frame: object) -> None:
+        seen.append(number)
+        stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handle)
+    return seen
 
 
 def _table(study: str | None) -> None:
