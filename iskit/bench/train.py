@@ -1,5 +1,6 @@
 """Training speed beside the plain PyTorch loop of the same recipe, in one run on one machine: `training()`."""
 
+import multiprocessing
 import os
 import time
 from collections.abc import Sequence
@@ -68,8 +69,8 @@ def training(
     plain = [augment for augment in augments if augment in TRANSFORMS] or ["standard"]
     ways = [Way(f"plain, {workers} workers", augment, workers) for augment in plain]
     ways += [
-        Way(f"plain, {workers} kept workers", plain[0], workers, keep=True),
-        Way(f"plain, {workers} kept workers, 1 thread", plain[0], workers, keep=True, threads=1),
+        Way(f"plain, {workers} kept", plain[0], workers, keep=True),
+        Way(f"plain, {workers} kept, 1 thread", plain[0], workers, keep=True, threads=1),
         Way("plain, no workers", plain[0], 0),
         Way("plain, no workers, 1 thread", plain[0], 0, threads=1),
     ]
@@ -166,6 +167,8 @@ class Usual:
     def __init__(self, experiment: Experiment, way: Way):
         e = experiment
         torch.set_num_threads(way.threads or torch.get_num_threads())
+        # Trap: a spawned process spawns its own children too, which costs the DataLoader's workers seconds to start.
+        multiprocessing.set_start_method(None, force=True)
         data = load(e.dataset, files.root() / e.data_dir, e.validation, torch.device("cpu"))
         self.plain = Plain(
             build(e, data).to(memory_format=torch.contiguous_format),
