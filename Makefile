@@ -5,7 +5,7 @@ BIN := .venv/bin
 OUT := outputs/quickstart
 export OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 
-.PHONY: setup demo lab test lint notebooks check clean
+.PHONY: setup demo lab test lint notebooks check readme clean
 
 setup: .venv/ready
 
@@ -36,6 +36,9 @@ notebooks: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto tests/test_notebooks.py
 
 check: lint test
+
+readme: setup
+	$(BIN)/python -c 'from pathlib import Path; from iskit.cards import write_readme; write_readme(Path("README.md"))'
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,7 +1,12 @@
 """iskit: when training is limited to a budget, is it worth choosing which images to train on?"""
 
+import os
 from importlib import import_module
 from typing import Any
+
+# Threads that wait must sleep, not spin: on a machine that others use too, spinning made four threads twenty times
+# slower than one. OpenMP reads this when torch is first imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # Looked up when first used: the training path must import without the notebooks' and the command line's libraries.
 # No name may be a module's: importing that module would hide it.

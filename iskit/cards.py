@@ -2,10 +2,12 @@
 
 import inspect
 import sys
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from iskit import files
 from iskit.augment import augments
 from iskit.errors import InputError, suggest
 from iskit.registry import CARD_FIELDS, Registry
@@ -38,3 +40,25 @@ def show(name: str) -> Any:
     from IPython.display import Code
 
     return Code(source(name), language="python")
+
+
+MARKS = ("<!-- methods: made from the cards by `make readme` -->", "<!-- end of methods -->")
+
+
+def readme_tables() -> str:
+    """The README's method tables, in Markdown."""
+    frame, parts = methods(), [MARKS[0]]
+    for kind, heading in (("sampler", "Which examples"), ("augment", "How they look")):
+        parts += ["", f"**{heading}** (`{kind}=`)", "", "| name | what it does | source | changes | extra passes |"]
+        parts[-1] += " neutral at | differs from the source |"
+        parts.append("|---|---|---|---|---|---|---|")
+        for row in frame[frame["kind"] == kind].to_dict("records"):
+            cells = [row[key] for key in ("summary", "cite", "changes", "passes", "neutral", "differs")]
+            parts.append("| " + " | ".join([f"`{row['name']}`", *(c.replace("|", "\\|") for c in cells)]) + " |")
+    return "\n".join([*parts, "", MARKS[1]])
+
+
+def write_readme(path: Path) -> None:
+    """Puts the tables between their marks."""
+    before, _, rest = path.read_text(encoding="utf-8").partition(MARKS[0])
+    files.write_text(path, before + readme_tables() + rest.partition(MARKS[1])[2])

@@ -2,6 +2,8 @@
 
 import signal
 import sys
+from collections.abc import Callable
+from math import isnan
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 # As wide as the terminal; a pipe or a log gets room for whole rows.
-console = Console(width=None if sys.stdout.isatty() else 120)
+console = Console(width=None if sys.stdout.isatty() else 140)
 
 Settings = Annotated[list[str], typer.Argument(help="params/*.yaml files and key=value settings; the later wins")]
 
@@ -52,9 +54,7 @@ def run(settings: Settings) -> None:
     from iskit.run import Run
 
     one = Run(Experiment.parse(read_settings(settings)))
-    stop: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, frame: stop.append(number))
+    stop = _on_signal(lambda: None)
     with Progress(
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f}% of the budget"),
         TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal,
@@ -93,9 +93,14 @@ def sweep(
         TextColumn("{task.completed} of {task.total} runs"), BarColumn(), TimeRemainingColumn(), console=console
     ) as bar:
         task = bar.add_task("runs", total=len(experiments))
-        for news in Sweep(experiments, workers):
+        many = Sweep(experiments, workers)
+        stopped = _on_signal(many.stop)
+        for news in many:
             bar.update(task, advance=int(news.finished))
     _table(experiments[0].study)
+    if stopped:
+        console.print("stopped; the same command goes on from here")
+        raise typer.Exit(128 + stopped[0])
 
 
 @app.command()
@@ -166,6 +171,19 @@ def report(notebook: Path, path: Path) -> None:
     console.print(f"report: {path}")
 
 
+def _on_signal(stop: Callable[[], None]) -> list[int]:
+    """Calls `stop` on SIGTERM and Ctrl-C instead of dying amid a step; the list then holds the signal's number."""
+    seen: list[int] = []
+
+    def handle(number: int, frame: object) -> None:
+        seen.append(number)
+        stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handle)
+    return seen
+
+
 def _table(study: str | None) -> None:
     from iskit.archive import over_seeds
     from iskit.archive import results as read
@@ -178,15 +196,23 @@ def _table(study: str | None) -> None:
         return
     for (name, dataset, model), part in over_seeds(frame).groupby(["study", "dataset", "model"], sort=False):
         table = Table(title=f"{name}: {model} on {dataset}", title_justify="left")
-        for column in ("augment", "sampler", "budget", "accuracy %", "seeds", "seconds", "speed-up %", "entropy"):
-            table.add_column(column, justify="left" if column in ("sampler", "augment") else "right", no_wrap=True)
-        for row in part.sort_values(["augment", "budget", "sampler"]).itertuples():
-            spread = f" ± {row.deviation:.2f}" if row.seeds > 1 else ""
+        for name in ("augment", "sampler"):
+            table.add_column(name, overflow="fold", min_width=10)
+        for name in ("budget", "accuracy %", "seeds", "trained", "cost", "seconds", "saved %", "entropy"):
+            table.add_column(name, justify="right", no_wrap=True)
+        for row in part.sort_values(["augment", "budget", "sampler"]).to_dict("records"):
+            spread = f" ± {row['deviation']:.2f}" if row["seeds"] > 1 else ""
+            saved = "" if isnan(row["speedup"]) else f"{row['speedup']:.0f}"
             table.add_row(
-                row.augment, row.sampler, f"{row.budget:g}", f"{row.accuracy:.2f}{spread}", str(row.seeds),
-                f"{row.seconds:.2f}", "" if row.speedup != row.speedup else f"{row.speedup:.0f}", f"{row.entropy:.3f}",
-            )  # fmt: skip
+                *(row["augment"], row["sampler"], f"{row['budget']:g}", f"{row['accuracy']:.2f}{spread}"),
+                *(str(row["seeds"]), f"{row['backward']:,.0f}", f"{row['equivalent_budget']:.3f}"),
+                *(f"{row['seconds']:.2f}", saved, f"{row['entropy']:.3f}"),
+            )
         console.print(table)
+    console.print(
+        "trained: examples; cost: forward and backward passes as a share of the full run's; "
+        "saved: training time against full sgd; entropy in nats"
+    )
 
 
 def main() -> None:

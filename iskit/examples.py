@@ -108,10 +108,10 @@ class Seeded(Dataset[Any]):
 
     def __getitems__(self, group: Group) -> list[Any]:
         epoch, index = group
+        seeds = words(self.seed, Stream.ITEM, epoch, torch.tensor(index), 1).squeeze(1).tolist()
         items = []
         with _random_states_kept():
-            for i, word in zip(index, words(self.seed, Stream.ITEM, epoch, torch.tensor(index), 1), strict=True):
-                seed = int(word)
+            for i, seed in zip(index, seeds, strict=True):
                 random.seed(seed)
                 np.random.seed(seed)  # noqa: NPY002 - the state that transforms draw from
                 torch.default_generator.manual_seed(seed)

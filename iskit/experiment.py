@@ -136,9 +136,13 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 def parameters_cell() -> str:
     """The source of run.ipynb's cell tagged `parameters`: papermill reads types and comments as help."""
     return "\n".join(
-        f"{f.name}: {type(f.default).__name__} = {f.default!r}  # {f.metadata['help']}"
+        f"{f.name}: {type(f.default).__name__} = {_literal(f.default)}  # {f.metadata['help']}"
         for f in dataclasses.fields(Experiment)
     )
+
+
+def _literal(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, str) else repr(value)  # double quotes, as formatters want them
 
 
 def _typed(name: str, value: Any, kind: type) -> Any:

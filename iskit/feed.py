@@ -10,7 +10,8 @@ from iskit.data import Dataset
 from iskit.samplers import Sampler
 from iskit.walk import Batches, Walk
 
-CHUNK = 4096  # rows augmented at once: large enough to hide overheads, small enough for a CPU's cache
+CHUNK = 4096  # rows augmented at once: large enough to hide overheads,
+CPU_CHUNK = 1024  # and small enough for a CPU's cache
 
 
 class Feed(Batches):
@@ -39,8 +40,9 @@ class Feed(Batches):
     def read(self, most: int) -> tuple[Tensor, Tensor, Tensor]:
         walk = self.walk
         if walk.epoch != self.view_epoch or walk.position == self.view_start + len(self.view):
-            index = walk.rows[walk.position : walk.position + CHUNK]
-            self.view = self.augment.image(self.data.image[index], index, walk.epoch)
+            chunk = CPU_CHUNK if self.data.image.device.type == "cpu" else CHUNK
+            index = walk.rows[walk.position : walk.position + chunk]
+            self.view = self.augment.image(self.data.image.index_select(0, index), index, walk.epoch)
             self.label = self.data.label[index]
             self.target = F.one_hot(self.label, len(self.data.classes)).float()
             self.view_start, self.view_epoch = walk.position, walk.epoch

@@ -17,9 +17,13 @@ from iskit.experiment import Experiment
 from iskit.run import load
 from iskit.samplers import samplers
 
-# Told apart by people who see colours differently (after Okabe & Ito 2008), then by line style.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C564B", "#7F7F7F")
-DASHES = ("solid", "dash", "dot")
+# Told apart by people who see colours differently (Okabe & Ito 2008, then Tol 2021).
+PALETTE = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C564B"),
+    *("#7F7F7F", "#882255", "#44AA99", "#999933", "#332288", "#AA4499", "#117733"),
+)
+DASHES = ("solid", "dash", "dot", "dashdot")
+QUICKSTART = ("sgd", "unif", "p", "c", "scan")  # the colours that people meet first
 ROW_HEIGHT = 360
 
 
@@ -169,7 +173,7 @@ def live(news: Mapping[Experiment, Sequence[tuple[float, float]]]) -> go.Figure:
             legendgroup=e.sampler,
             showlegend=e.sampler not in shown,
             mode="lines",
-            opacity=0.6,
+            opacity=0.8,
             line={"color": color(e.sampler), "width": 1.5, "dash": DASHES[augments.index(e.augment) % len(DASHES)]},
             hovertemplate=f"%{{y:.2f}}<extra>{e.sampler}, {e.augment}, {e.budget:g}, seed {e.seed}</extra>",
         )
@@ -195,10 +199,19 @@ def table(frame: pd.DataFrame) -> Styler:
 
 
 def color(sampler: str) -> str:
-    """A sampler's colour, the same in every figure; black for the full run."""
+    """A sampler's colour, whatever its options, the same in every figure; black for the full run."""
     name, _ = samplers.parse(sampler)
-    rank = sorted(samplers, key=lambda known: (known not in ("unif", "p", "c", "scan"), known)).index(name)
-    return "#222222" if name == "sgd" else PALETTE[rank % len(PALETTE)]
+    known = [*QUICKSTART, *(other for other in samplers if other not in QUICKSTART)]
+    return "#222222" if name == "sgd" else PALETTE[(known.index(name) - 1) % len(PALETTE)]
+
+
+def dashes(specs: Sequence[str]) -> dict[str, str]:
+    """A line style for each spec: solid for a sampler's first, others for the same one with other options."""
+    names = [samplers.parse(spec)[0] for spec in specs]
+    return {
+        spec: DASHES[names[:place].count(name) % len(DASHES)]
+        for place, (spec, name) in enumerate(zip(specs, names, strict=True))
+    }
 
 
 def _by_augment(
@@ -206,6 +219,7 @@ def _by_augment(
 ) -> go.Figure:
     means = over_seeds(frame)
     augments = list(dict.fromkeys(means["augment"]))
+    styles = dashes(list(dict.fromkeys(means["sampler"])))
     columns = min(2, len(augments)) or 1
     rows = -(-len(augments) // columns) or 1
     figure = make_subplots(
@@ -215,7 +229,7 @@ def _by_augment(
     for panel, augment in enumerate(augments):
         place = {"row": panel // columns + 1, "col": panel % columns + 1}
         here = means[means["augment"] == augment]
-        for number, sampler in enumerate(dict.fromkeys(here["sampler"])):
+        for sampler in dict.fromkeys(here["sampler"]):
             line = here[here["sampler"] == sampler].sort_values("budget")
             full = samplers.parse(sampler)[0] == "sgd"
             figure.add_scatter(
@@ -227,7 +241,7 @@ def _by_augment(
                 showlegend=sampler not in shown,
                 mode="markers" if full else "lines+markers",
                 marker={"size": 9 if full else 7, "symbol": "diamond" if full else "circle"},
-                line={"color": color(sampler), "dash": DASHES[number // len(PALETTE) % len(DASHES)]},
+                line={"color": color(sampler), "dash": styles[sampler]},
                 customdata=np.stack([line["budget"], line["seeds"], line["seconds"]], axis=-1),
                 hovertemplate=f"%{{y:.2f}}<br>budget %{{customdata[0]}}, %{{customdata[2]:.2f}} s, "
                 f"%{{customdata[1]}} seeds<extra>{samplers.title(sampler)}</extra>",
@@ -246,7 +260,7 @@ def _by_augment(
         if panel + columns >= len(augments):
             figure.update_xaxes(title_text=x_title, row=panel // columns + 1, col=panel % columns + 1)
     figure.update_yaxes(title_text=y_title, col=1)
-    return _styled(figure, title, ROW_HEIGHT * rows + 40)
+    return _styled(figure, title, max(ROW_HEIGHT * rows + 40, 140 + 20 * len(shown)))  # room for the whole legend
 
 
 def _styled(figure: go.Figure, title: str, height: int, legend: bool = True) -> go.Figure:

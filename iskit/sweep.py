@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,17 +118,6 @@ class Sweep:
                 pool.shutdown(wait=True, cancel_futures=True)
 
 
-def sweep(
-    experiments: Sequence[Experiment],
-    workers: int | None = None,
-    outputs: Path | None = None,
-    watch: Callable[[Progress], None] = lambda news: None,
-) -> None:
-    """Trains all experiments; `watch` is told the news."""
-    for news in Sweep(experiments, workers, outputs):
-        watch(news)
-
-
 def good_workers(experiments: Sequence[Experiment]) -> int:
     """Processes at once: cores by the threads that the runs use; one on a GPU.
 
@@ -162,14 +151,14 @@ def _start_worker(news: Any, halt: Any, root: Path, threads: int) -> None:
 
 def _train(number: int, experiment: Experiment, outputs: Path) -> None:
     run = Run(experiment, outputs)
-    shown = 0
+    shown, parent = 0, os.getppid()
     for t in run:
         assert run.trainer is not None
         rows = run.trainer.history.rows
         if len(rows) > shown:
             shown = len(rows)
             _news.put(Progress(number, t, rows[-1]["accuracy"], False))
-        if _halt.is_set():
-            break
+        if _halt.is_set() or os.getppid() != parent:
+            break  # told to stop, or left alone: whoever started the sweep was killed
     else:
         _news.put(Progress(number, 1.0, run.result["accuracy"], True))

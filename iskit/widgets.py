@@ -89,25 +89,12 @@ class Panel:
             self._say("stopping after the current steps")
 
     def show(self, make: Callable[..., View], **choices: list[Any]) -> None:
-        """Shows `make(results, **choice)`; each of the choices becomes a dropdown, its first value is the start."""
-        first = {name: values[0] for name, values in choices.items()}
-        if not self.hands:
-            display(make(self.frame, **first))
-            return
-        output = ipw.Output()
-        dropdowns = {name: ipw.Dropdown(options=values, description=name) for name, values in choices.items()}
+        """Shows `make(results, **choice)`, drawn anew after every training; the choices are as in `choose`."""
 
-        def draw(_: Any = None) -> None:
-            if len(self.frame):
-                _fill(output, make(self.frame, **{name: widget.value for name, widget in dropdowns.items()}))
-            else:
-                _fill(output, "Nothing trained yet: press Run above.")
+        def made(**chosen: Any) -> View | str:
+            return make(self.frame, **chosen) if len(self.frame) else "Nothing trained yet: press Run above."
 
-        for widget in dropdowns.values():
-            widget.observe(draw, "value")
-        self.views.append(draw)
-        draw()
-        display(ipw.VBox([*dropdowns.values(), output]))
+        self.views.append(choose(made, **choices))
 
     def _follow(self, sweep: Sweep) -> None:
         started, drawn = time.monotonic(), 0.0
@@ -164,6 +151,27 @@ class Panel:
 
     def _say(self, text: str, wrong: bool = False) -> None:
         self.message.value = f'<span style="color:{"#b00020" if wrong else "inherit"}">{escape(text)}</span>'
+
+
+def choose(make: Callable[..., View | str], **choices: list[Any]) -> Callable[[], None]:
+    """Shows `make(**choice)`: a dropdown for each choice; without hands what their first values make.
+
+    Returns a function that draws it anew.
+    """
+    if not hands():
+        display(make(**{name: values[0] for name, values in choices.items()}))
+        return lambda: None
+    output = ipw.Output()
+    dropdowns = {name: ipw.Dropdown(options=values, description=name) for name, values in choices.items()}
+
+    def draw(_: Any = None) -> None:
+        _fill(output, make(**{name: widget.value for name, widget in dropdowns.items()}))
+
+    for widget in dropdowns.values():
+        widget.observe(draw, "value")
+    draw()
+    display(ipw.VBox([*dropdowns.values(), output]))
+    return draw
 
 
 def grid_panel(settings: Mapping[str, Any]) -> Panel:

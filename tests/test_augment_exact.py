@@ -19,7 +19,7 @@ from iskit.randomness import Stream, words
 
 CPU = torch.device("cpu")
 SIZES = (8, 28, 32, 84)
-MAGNITUDES = (0, 4, 9, 15, 30)
+MAGNITUDES = (0, 4, 9, 12, 15, 30)
 
 
 def affine(image, *matrix):
@@ -307,6 +307,7 @@ def test_a_gpu_makes_the_same_bytes(name):
         ("randaugment(m=31)", "m=31"),
         ("randaugment(m=-1)", "m=-1"),
         ("randaugment(policy='tv')", "policy='tv'"),
+        ("trivialaugment(n=-1)", "n=-1"),
         ("cutout(size=3)", "size=3"),
         ("cutout(size=-0.5)", "size=-0.5"),
         ("ricap(alpha=-1)", "alpha=-1"),

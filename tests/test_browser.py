@@ -72,6 +72,9 @@ def page():
 
 
 def run_all(page, address: str) -> None:
+    # On a slow machine Lab may ask for patience, or for a kernel that is still starting, in a dialog over everything.
+    dialog = page.locator(".jp-Dialog")
+    page.add_locator_handler(dialog, lambda: (print("dialog:", dialog.inner_text()), page.keyboard.press("Escape")))
     page.goto(address)
     page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=90_000)
     for _ in range(3):  # the menu is there before the notebook listens to it

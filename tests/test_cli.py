@@ -61,7 +61,7 @@ def test_run_from_yaml_and_settings(command, tmp_path):
         (["sampler=sgd", "budget=0.5"], "use scan"),
         (["dataset=parquet(path='gone')"], "gone"),
         (["broken.yaml"], "broken.yaml is not readable YAML"),
-        (["list.yaml"], "list.yaml holds list"),
+        (["list.yaml"], "list.yaml holds no settings"),
         (["typo.yaml"], "typo.yaml: unknown setting 'bugdet'"),
         (["nothing.yaml"], "nothing.yaml cannot be opened"),
     ],

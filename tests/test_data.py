@@ -241,12 +241,12 @@ HARMS = {
     "other columns in the test file": (
         "test-0.parquet",
         lambda t: t.rename_columns(["picture", "label"]),
-        ["test-0.parquet", "give both the same"],
+        ["test-0.parquet", "lacks the column"],
     ),
     "other columns in a later file": (
         "train-1.parquet",
         lambda t: t.rename_columns(["img", "class"]),
-        ["train-1.parquet", "give both the same"],
+        ["train-1.parquet", "lacks the column"],
     ),
     "a label that is missing": (
         "train-0.parquet",

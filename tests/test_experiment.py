@@ -1,5 +1,6 @@
 """One configuration: what YAML texts mean, what is refused and how, which settings share a run, the notebook's cell."""
 
+import ast
 import dataclasses
 import re
 from typing import Any
@@ -200,5 +201,5 @@ def test_papermill_reads_names_types_defaults_and_help_from_the_cell(tmp_path):
     assert list(inspected) == list(FIELDS)
     for name, read in inspected.items():
         assert read["inferred_type_name"] == type(FIELDS[name].default).__name__
-        assert read["default"] == repr(FIELDS[name].default)
+        assert ast.literal_eval(read["default"]) == FIELDS[name].default
         assert read["help"] == Experiment.help()[name]

@@ -101,6 +101,14 @@ def test_quickstart_in_batch_and_its_report(project):
         assert address not in page
 
 
+def test_augmentations_in_batch(project):
+    done = papermill("01_augmentations.ipynb", {"dataset": "digits(limit=100)"}, "--engine", "iskit")
+    assert done.returncode == 0, done.stderr
+    notebook = nbformat.read("out.ipynb", as_version=4)
+    assert sum("application/vnd.plotly.v1+json" in output.get("data", {}) for output in outputs(notebook)) == 2
+    assert "ricap: rows sum to 1.000" in str(outputs(notebook))
+
+
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [

@@ -67,7 +67,7 @@ def test_parquet_names_classes_by_the_metadata_whatever_the_limit(tmp_path):
 )
 def test_parquet_refuses_labels_that_are_none(label, message, tmp_path):
     with pytest.raises(InputError, match=message):
-        load(table(tmp_path, label=label), tmp_path)
+        load(table(tmp_path, [b"no", b"image"], label=label), tmp_path)  # found before anything is decoded
 
 
 @pytest.mark.parametrize(

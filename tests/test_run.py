@@ -214,3 +214,27 @@ def test_no_results_is_an_empty_frame(tmp_path):
     assert iskit.results(outputs=tmp_path).empty
     with pytest.raises(InputError, match="no finished run"):
         iskit.history_of(tmp_path)
+
+
+def test_workers_end_when_their_sweep_is_killed(tmp_path):
+    settings = {**TINY, "epochs": 4000, "sampler": ["unif", "scan"], "study": "orphans"}
+    code = (
+        "from pathlib import Path; from iskit.sweep import Sweep, grid\n"
+        "if __name__ == '__main__':\n"
+        f"    for news in Sweep(grid({settings!r}), workers=2, outputs=Path({str(tmp_path)!r})): pass\n"
+    )
+    script = tmp_path / "sweep.py"
+    script.write_text(code)
+    process = subprocess.Popen([sys.executable, str(script)])
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob("orphans/*/status.json"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    while time.monotonic() < deadline:
+        states = [json.loads(path.read_text())["state"] for path in tmp_path.glob("orphans/*/status.json")]
+        if states == ["stopped", "stopped"]:
+            break
+        time.sleep(0.05)
+    assert states == ["stopped", "stopped"]
+    assert len(list(tmp_path.glob("orphans/*/checkpoint.pt"))) == 2

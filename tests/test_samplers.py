@@ -59,13 +59,12 @@ def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 # --- what every sampler promises ---
 
 
-@pytest.mark.parametrize("augment", ["none", "standard|mixup"])
 @pytest.mark.parametrize("name", ALL)
-def test_at_its_neutral_setting_every_sampler_is_sgd(make, name, augment):
+def test_at_its_neutral_setting_every_sampler_is_sgd(make, name):
     spec, budget = neutral(name)
     assert budget == 1
-    sgd = finish(make("sgd", augment, budget=1, epochs=3))
-    same = finish(make(spec, augment, budget=1, epochs=3))
+    sgd = finish(make("sgd", "standard|mixup", budget=1, epochs=3))
+    same = finish(make(spec, "standard|mixup", budget=1, epochs=3))
     assert equal(weights(same), weights(sgd))
     assert torch.equal(same.history.counts, sgd.history.counts)
     for ours, full in zip(same.history.rows, sgd.history.rows, strict=True):
@@ -82,7 +81,7 @@ def test_below_its_budget_no_sampler_is_sgd_by_accident(make, name):
 
 
 @pytest.mark.parametrize("unit", ["backward", "cost"])
-@pytest.mark.parametrize("budget", [0.29, 0.5, 1])
+@pytest.mark.parametrize("budget", [0.29, 1])
 @pytest.mark.parametrize("name", ALL)
 def test_every_sampler_lands_on_its_budget_within_one_batch(make, name, budget, unit):
     if name in FULL and budget < 1:
@@ -350,9 +349,9 @@ def test_an_example_that_is_twice_in_a_batch_counts_twice():
 @pytest.mark.parametrize("which", ["p", "c"])
 def test_a_score_is_kept_under_the_row_s_own_label_though_mixed(which):
     clean, mixed = bound(which, 4), bound(which, 4)
+    clean.update(outcome([0, 1], [0.3, 0.8]))
     step = outcome([0, 1], [0.3, 0.8])
-    clean.update(step)
-    step.batch.target[:] = 0.5
+    step.batch.target[:] = torch.tensor([[0.4, 0.6], [0.6, 0.4]])  # mostly another's
     mixed.update(step)
     assert torch.equal(clean.probability(), mixed.probability())
 

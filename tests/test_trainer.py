@@ -95,15 +95,19 @@ def test_bf16_runs_and_stays_near_float32(make):
     assert all(p.dtype == torch.float32 for p in bf16.model.parameters())
 
 
-def test_every_step_is_plain_sgd_with_momentum_decay_and_schedule(make, tiny):
-    """Against a loop written out, with torch.optim.SGD and the rates of the linear schedule."""
-    settings = {"epochs": 2, "budget": 1, "batch_size": 24, "lr": 0.2, "momentum": 0.8, "weight_decay": 0.01}
-    trainer, reference = make("sgd", **settings), make("sgd", **settings)
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_every_step_is_the_plain_one_with_momentum_decay_and_schedule(make, tiny, name):
+    """Against a loop written out, with torch's optimizer and the rates of the linear schedule."""
+    lr = {"sgd": 0.2, "adam": 0.01}[name]
+    settings = {"epochs": 2, "budget": 1, "batch_size": 24, "lr": lr, "momentum": 0.8, "weight_decay": 0.01}
+    trainer, reference = (make("sgd", optimizer=name, **settings) for _ in range(2))
     model = reference.model
-    optimizer = torch.optim.SGD(model.parameters(), 0.2, 0.8, weight_decay=0.01)
+    optimizer: torch.optim.Optimizer = torch.optim.SGD(model.parameters(), lr, 0.8, weight_decay=0.01)
+    if name == "adam":
+        optimizer = torch.optim.Adam(model.parameters(), lr, weight_decay=0.01)
     for step, t in enumerate(trainer):
         batch = reference.feed.batch(0.0, None)
-        optimizer.param_groups[0]["lr"] = 0.2 * (1 - step * 24 / 400 * (1 - 1e-5))
+        optimizer.param_groups[0]["lr"] = lr * (1 - step * 24 / 400 * (1 - 1e-5))
         optimizer.zero_grad()
         F.cross_entropy(model(tiny.normalise(tiny.image[batch.index])), tiny.label[batch.index]).backward()
         optimizer.step()

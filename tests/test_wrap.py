@@ -1,5 +1,6 @@
 """Every registered sampler in a user's own loop: the trainer's choices, on tensors, data sets and workers alike."""
 
+import copy
 import gc
 import io
 import random
@@ -17,8 +18,10 @@ from torch.utils.data import Dataset as TorchDataset
 
 import iskit
 from iskit.augment import Pipeline
+from iskit.budget import Budget, Meter
 from iskit.data import Dataset
 from iskit.errors import Diverged, InputError
+from iskit.feed import Feed
 from iskit.own_proxy import OwnProxy
 from iskit.proxy import ProxyTrainer
 from iskit.samplers import ProxyRun, samplers
@@ -283,6 +286,26 @@ def test_a_proxy_of_the_users_making_learns_the_task():
     assert loader.sampler.irreducible.mean() < 0.5 < np.log(CLASSES)
 
 
+def test_what_a_proxy_shows_belongs_to_the_examples_it_was_asked_about():
+    """A model that believes what each input claims to be: a third of them lie."""
+    claimed = torch.where(torch.arange(N) % 3 == 0, (Y + 1) % CLASSES, Y)
+    inputs = F.one_hot(claimed, CLASSES).float()
+
+    def make() -> nn.Module:
+        model = nn.Linear(CLASSES, CLASSES)
+        nn.init.eye_(model.weight)
+        return model
+
+    loader = wrapped("unif", (inputs, Y), make(), proxy=make)
+    train_rows, held = torch.arange(0, N, 2).flip(0), torch.arange(1, N, 4)
+    run = loader.proxy("ignored", 2, train_rows, held)
+    assert torch.equal(run.correct, (claimed == Y)[train_rows].expand(2, -1))
+    assert torch.equal(run.logits.argmax(1), claimed[held])
+    assert torch.equal(run.feature, inputs[held])
+    assert torch.equal(run.loss, LOSS(run.logits, Y[held]))
+    assert torch.equal(loader.proxy("ignored", 2, train_rows).feature, inputs[train_rows])
+
+
 # --- data ---
 
 
@@ -383,6 +406,34 @@ def test_a_saved_run_goes_on_exactly(spec, num_workers, waiting):
     assert other.meter.steps == len(whole)
     with pytest.raises(InputError, match=r"a run on 240 examples, this dataset has 100"):
         wrapped("c", (X[:100], Y[:100])).load_state_dict(loader.state_dict())
+
+
+@pytest.mark.parametrize("dataset", [(X, Y), Plain(X, Y)])
+def test_a_state_loaded_into_a_used_loader_replaces_what_was_fetched_ahead(dataset):
+    """Both stand in the middle of epoch 1, which another seed has planned otherwise."""
+    loader, other = wrapped("p", dataset), wrapped("p", dataset, seed=2)
+    train(loader, steps=6)
+    train(other, steps=6)
+    assert loader.epoch == other.epoch == 1
+    other.load_state_dict(copy.deepcopy(loader.state_dict()))
+    assert same(train(other, steps=1), train(loader, steps=1))
+
+
+def test_a_state_loaded_into_a_used_feed_replaces_what_was_augmented_ahead():
+    feeds = []
+    for seed in (0, 1):
+        sampler, limit = samplers.create("p"), Budget(0.4, "backward", 5 * N)
+        sampler.bind(label=Y, budget=limit, epochs=5, batch_size=B, seed=1)
+        sampler.error_sum += torch.rand(N, generator=torch.Generator().manual_seed(seed))
+        sampler.trained += 1
+        feeds.append(Feed(IMAGES, sampler, Pipeline.parse("none"), limit, Meter(), B, seed=1))
+        feeds[-1].batch(0.0, None)
+    feed, other = feeds
+    assert not torch.equal(feed.walk.rows, other.walk.rows)
+    other.load_state_dict(feed.state_dict())
+    expected = feed.batch(0.0, None)
+    assert torch.equal(other.batch(0.0, None).image, expected.image)
+    assert torch.equal(expected.image, X[expected.index])
 
 
 @pytest.mark.parametrize("spec", ["p", "gnorm(tau_min=0.5)", "ordered", "selective_backprop(history=48)"])

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from iskit.augment.base import Augment, augments
+from iskit.augment.gather import runs
 from iskit.errors import InputError
 from iskit.randomness import Stream, generator
 
@@ -33,16 +34,19 @@ class Ricap(Augment):
         if self.alpha == 0:
             return image, target
         random = generator(self.seed, self.stream(Stream.MIX), number)
-        n, _, height, width = image.shape
+        n, channels, height, width = image.shape
         w, h = (round(side * random.beta(self.alpha, self.alpha)) for side in (width, height))
         patches = [(0, 0, h, w), (0, w, h, width - w), (h, 0, height - h, w), (h, w, height - h, width - w)]
+        patches = [patch for patch in patches if patch[2] * patch[3] > 0]
         patches.sort(key=lambda patch: patch[2] * patch[3], reverse=True)
-        mixed, share = torch.empty_like(image), torch.zeros_like(target)
+        source = image.permute(0, 2, 3, 1).contiguous()  # of the trainer's batches no copy: so they lie in memory
+        mixed, share = torch.empty_like(source), torch.zeros_like(target)
         for rank, (top, left, high, wide) in enumerate(patches):
             # Four random permutations with one undone are the identity and three random ones.
             rows = torch.from_numpy(random.permutation(n) if rank else np.arange(n)).to(image.device, non_blocking=True)
-            y, x = random.integers(height - high + 1), random.integers(width - wide + 1)
-            crop = image[:, :, y : y + high, x : x + wide]
-            mixed[:, :, top : top + high, left : left + wide] = crop.index_select(0, rows)
+            y, x = int(random.integers(height - high + 1)), int(random.integers(width - wide + 1))
+            lines = rows[:, None] * height + torch.arange(y, y + high, device=image.device)
+            patch = runs(source, ((lines * width + x) * channels).view(-1), wide * channels)
+            mixed[:, top : top + high, left : left + wide] = patch.view(n, high, wide, channels)
             share += target.index_select(0, rows) * (high * wide / (height * width))
-        return mixed, share
+        return mixed.permute(0, 3, 1, 2), share

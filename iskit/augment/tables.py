@@ -35,6 +35,7 @@ class Tables:
     def __init__(self, settings: tuple[Setting, ...], height: int, width: int, device: torch.device, by_rows: bool):
         self.height, self.width, self.by_rows = height, width, by_rows
         self.value = torch.tensor([value for _, value in settings], dtype=torch.float64, device=device)
+        self.fill = {c: torch.tensor(colour, dtype=torch.uint8, device=device) for c, colour in FILL.items()}
         self.row = torch.zeros(len(settings), dtype=torch.int64, device=device)  # of a setting in its table
 
         def group(*groups: tuple[str, ...]) -> Tensor:
@@ -138,9 +139,8 @@ class Tables:
             return (place >= first[:, None]) & (place <= last[:, None])
 
         columns = covered(x, self.width).repeat_interleave(channels, dim=1)
-        fill = torch.tensor(FILL[channels], dtype=torch.uint8, device=image.device).repeat(self.width)
         inside = covered(y, self.height)[:, :, None] & columns[:, None, :]
-        return torch.where(inside, fill, image.view_as(inside)).view_as(image)
+        return torch.where(inside, self.fill[channels].repeat(self.width), image.view_as(inside)).view_as(image)
 
 
 def keep(image: Tensor, setting: Tensor, x: Tensor, y: Tensor) -> Tensor:

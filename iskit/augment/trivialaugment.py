@@ -6,7 +6,7 @@ passes: none extra
 rule: one of 14 operations (one of them none), its strength one of 31, its sign: all uniform; the ranges are
   torchvision's TrivialAugmentWide; nearest pixel, black outside
 differs: nothing
-neutral: none
+neutral: n=0
 """
 
 from functools import lru_cache
@@ -16,6 +16,7 @@ from torch import Tensor
 from iskit.augment.base import Augment, augments
 from iskit.augment.ops import STRENGTHS, Setting, torchvision_settings
 from iskit.augment.tables import tables
+from iskit.errors import InputError
 from iskit.randomness import Stream, words
 
 
@@ -28,11 +29,23 @@ def wide() -> tuple[Setting, ...]:
 
 @augments.register("trivialaugment")
 class TrivialAugment(Augment):
+    """n: operations an image; the paper's is 1."""
+
+    def __init__(self, *, n: int = 1):
+        if n < 0:
+            raise InputError(f"augment option n={n} must be a number of operations, 0 for none")
+        self.n = n
+
     def image(self, image: Tensor, index: Tensor, epoch: int) -> Tensor:
+        if self.n == 0:
+            return image
         _, height, width, _ = image.shape
         settings = wide()
-        op, strength, sign = words(self.seed, self.stream(Stream.OPS), epoch, index, 3).unbind(1)
-        number = op * (len(settings) // (2 * STRENGTHS)) >> 32
-        setting = 2 * (STRENGTHS * number + (strength * STRENGTHS >> 32)) + (sign >> 31)
-        nowhere = setting.double()  # places are for cutouts, which are not among the operations
-        return tables(settings, height, width, image.device).apply(image, setting, nowhere, nowhere)
+        batched = tables(settings, height, width, image.device)
+        draw = words(self.seed, self.stream(Stream.OPS), epoch, index, 3 * self.n)
+        for op, strength, sign in draw.view(-1, self.n, 3).permute(1, 2, 0):
+            number = op * (len(settings) // (2 * STRENGTHS)) >> 32
+            setting = 2 * (STRENGTHS * number + (strength * STRENGTHS >> 32)) + (sign >> 31)
+            nowhere = setting.double()  # places are for cutouts, which are not among the operations
+            image = batched.apply(image, setting, nowhere, nowhere)
+        return image

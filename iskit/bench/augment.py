@@ -1,6 +1,9 @@
 """How fast images are augmented, against the usual ways, in one run on one machine: `loading()`, `operations()`.
 
-python -m iskit.bench.augment [threads]
+    OMP_WAIT_POLICY=PASSIVE python -m iskit.bench.augment [threads]
+
+Without that variable a CPU's threads wait for each other by spinning: beside other work on the machine, that is
+hundreds of times slower.
 """
 
 import sys
@@ -82,9 +85,11 @@ def loading(augment: str = "standard|mixup|ricap", n: int = 20_000, size: int = 
     pipeline.bind(seed=1, pad=4, flip=True)
     feed = Feed(data, sampler, pipeline, budget, Meter(), BATCH, seed=1)
 
+    score: Any = None  # uniform sampling asks for none
+
     def kit() -> None:
         for _ in range(n // BATCH):
-            feed.batch(0.0, _no_score)
+            feed.batch(0.0, score)
 
     def loader(library: str) -> Callable[[], None]:
         batches = DataLoader(PerImage(image, library), BATCH, True, num_workers=threads, persistent_workers=True)
@@ -167,10 +172,6 @@ def _best(work: Callable[[], object], turns: int = 3) -> float:
         work()
         seconds.append(time.perf_counter() - start)
     return min(seconds)
-
-
-def _no_score(batch: object) -> torch.Tensor:
-    raise NotImplementedError("plain sampling scores nothing")
 
 
 if __name__ == "__main__":

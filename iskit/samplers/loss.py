@@ -3,7 +3,8 @@
 cite: Katharopoulos & Fleuret 2018, "Not All Samples Are Created Equal" (their baseline "loss")
 changes: which candidates and with what weights, once a step
 passes: as gnorm
-rule: as gnorm, with s_i = cross-entropy of candidate i against its (soft) target
+rule: as gnorm, with s_i = cross-entropy of candidate i against its (soft) target. Beware of batch norm at high learning
+  rates: a loss that is tiny in eval mode, as scored, but not in train mode, as trained, gets a huge weight
 differs: nothing
 neutral: presample=1
 """
