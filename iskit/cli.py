@@ -1,4 +1,4 @@
-"""The command line: iskit run, sweep, methods, results, report."""
+"""The command line: iskit run, sweep, bench, methods, results, report."""
 
 import signal
 import sys
@@ -101,6 +101,33 @@ def sweep(
     if stopped:
         console.print("stopped; the same command goes on from here")
         raise typer.Exit(128 + stopped[0])
+
+
+@app.command()
+def bench(
+    part: Annotated[str, typer.Argument(help="train, augment, select or all")] = "all",
+    data: Annotated[str, typer.Option(help="folder of parquet files of colour images")] = "../shared/data/cifar10-jpeg",
+    smoke: Annotated[bool, typer.Option(help="tiny sizes: whether it works, not how fast")] = False,
+) -> None:
+    """Measure the speed of this machine beside a plain PyTorch loop; kept in outputs/bench/."""
+    from iskit.bench.report import PARTS, shown
+    from iskit.bench.report import bench as measure
+
+    if part not in (*PARTS, "all"):
+        raise InputError(f"part={part!r} is unknown: {suggest(part, (*PARTS, 'all'))}")
+    found = measure(part, data, smoke)
+    about = found["about"]
+    for name, table in found["tables"].items():
+        view = shown(name, table)
+        printed = Table(title=name, title_justify="left", box=None)
+        for place, column in enumerate(view.columns):
+            printed.add_column(column, justify="right" if place else "left", no_wrap=place == 0)
+        for row in view.itertuples(index=False):
+            printed.add_row(*row)
+        console.print(printed)
+    versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
+    console.print(f"{about['device']}, {about['threads']} threads; {versions}; {about['data']}")
+    console.print(f"load {about['load_before']} before, {about['load_after']} after; kept: {found['path']}")
 
 
 @app.command()

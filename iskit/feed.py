@@ -1,5 +1,6 @@
 """Batches of augmented images from a data set in memory."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -28,7 +29,8 @@ class Feed(Batches):
     ):
         super().__init__(Walk(sampler, budget, meter, len(data), seed, data.label.device), sampler, batch_size)
         self.data, self.augment = data, augment
-        self.view = data.image[:0]  # augmented images of rows view_start .. of epoch view_epoch
+        self.view = data.image[:0]  # augmented images of rows view_start .. of epoch view_epoch; their labels, targets
+        self.label, self.target = data.label[:0], torch.zeros(0, len(data.classes))
         self.view_start, self.view_epoch = 0, -1
 
     @property
@@ -41,11 +43,11 @@ class Feed(Batches):
             chunk = CPU_CHUNK if self.data.image.device.type == "cpu" else CHUNK
             index = walk.rows[walk.position : walk.position + chunk]
             self.view = self.augment.image(self.data.image.index_select(0, index), index, walk.epoch)
+            self.label = self.data.label[index]
+            self.target = F.one_hot(self.label, len(self.data.classes)).float()
             self.view_start, self.view_epoch = walk.position, walk.epoch
-        start = walk.position - self.view_start
-        image = self.data.normalise(self.view[start : start + most])
-        label = self.data.label[walk.rows[walk.position : walk.position + len(image)]]
-        return label, image, F.one_hot(label, len(self.data.classes)).float()
+        rows = slice(walk.position - self.view_start, walk.position - self.view_start + most)
+        return self.label[rows], self.data.normalise(self.view[rows]), self.target[rows]
 
     def mix(self, image: Tensor, target: Tensor, number: int) -> tuple[Tensor, Tensor]:
         return self.augment.mix(image, target, number)

@@ -4,6 +4,7 @@ import functools
 import subprocess
 import time
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -168,6 +169,9 @@ class Run:
         if not path.exists():
             return None
         try:
+            with zipfile.ZipFile(path) as whole:  # torch reads over flipped bits without a word
+                if whole.testzip():
+                    raise zipfile.BadZipFile
             return torch.load(path, weights_only=True, map_location=device)
         except Exception as error:  # whatever a damaged file makes torch raise
             warnings.warn(f"{path} is damaged ({type(error).__name__}): the run starts anew", stacklevel=2)

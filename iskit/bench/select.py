@@ -1,20 +1,25 @@
-"""What choosing an epoch's examples costs, without any training: `selection()`."""
+"""What choosing examples costs: an epoch's plan without any training, `selection()`, and whole runs, `overhead()`."""
 
 import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
+from statistics import median
 
 import pandas as pd
 import torch
 
 from iskit.budget import Budget, Meter
+from iskit.experiment import Experiment
 from iskit.randomness import Stream, uniform_all
+from iskit.run import Run, choose, parts
 from iskit.samplers import samplers
 from iskit.walk import Walk
 
 PER_EPOCH = ("unif", "p", "c", "online_batch", "loss_history", "infobatch")
+STEPWISE = ("p", "c", "ordered", "selective_backprop(beta=2)", "gnorm", "loss")
 
 
 def selection(
@@ -32,6 +37,36 @@ def selection(
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
                 rows.append(fresh.submit(_measure, n, spec, budget, repeats).result())
     return pd.DataFrame(rows)
+
+
+def overhead(experiment: Experiment, specs: Sequence[str] = STEPWISE, laps: int = 3) -> pd.DataFrame:
+    """One row a sampler: short runs of the experiment with each, in turns, in this process.
+
+    seconds: of training and scoring, the median of `laps` runs. times_unif: against unif's. times_cost: what the
+    passes alone would take, cost against unif's cost (forward + 2 x backward). own: what is beyond the passes.
+    """
+    experiments = [replace(experiment, sampler=spec) for spec in ("unif", *(s for s in specs if s != "unif"))]
+    seconds: list[list[float]] = [[] for _ in experiments]
+    cost = [0] * len(experiments)
+    for lap in range(-1, laps):
+        for number, one in enumerate(experiments):
+            device = parts(one).device
+            trainer = Run(one).bind(device)
+            choice = choose(one, trainer.model, trainer.data)
+            trainer.bf16 = choice.precision == "bf16"
+            before = torch.get_num_threads()
+            torch.set_num_threads(choice.threads)
+            for _ in trainer:
+                pass
+            torch.set_num_threads(before)
+            cost[number] = trainer.meter.cost
+            if lap >= 0:  # the first makes tables and caches
+                seconds[number].append(trainer.meter.training_seconds)
+    frame = pd.DataFrame({"sampler": [one.sampler for one in experiments], "seconds": map(median, seconds)})
+    frame["times_unif"] = frame["seconds"] / frame["seconds"][0]
+    frame["times_cost"] = [each / cost[0] for each in cost]
+    frame["own"] = frame["times_unif"] / frame["times_cost"] - 1
+    return frame.assign(dataset=experiment.dataset, model=experiment.model)
 
 
 def _measure(n: int, spec: str, budget: float, repeats: int) -> dict[str, object]:

@@ -1,5 +1,6 @@
 """Training speed beside the plain PyTorch loop of the same recipe, in one run on one machine: `training()`."""
 
+import multiprocessing
 import os
 import time
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from iskit.bench.select import peak
 from iskit.experiment import Experiment
 from iskit.probe import Step, keep_memory
 from iskit.run import Run, build, choose, load
+from iskit.sweep import cores
 from iskit.trainer import evaluate
 
 FOREVER = 10_000  # epochs: no lap comes to the end of the run
@@ -30,13 +32,14 @@ AUGMENTS = ("standard", "standard|mixup", "standard|ricap", "randaugment|standar
 
 @dataclass(frozen=True)
 class Way:
-    """A way to train: the kit (workers None), or the plain loop; threads: 0 for torch's own number."""
+    """A way to train: the kit (workers None), or the plain loop; threads: 0 for torch's own number; runs: at once."""
 
     name: str
     augment: str
     workers: int | None = None
     keep: bool = False
     threads: int = 0
+    runs: int = 1
 
 
 @dataclass(frozen=True)
@@ -68,34 +71,48 @@ def training(
     plain = [augment for augment in augments if augment in TRANSFORMS] or ["standard"]
     ways = [Way(f"plain, {workers} workers", augment, workers) for augment in plain]
     ways += [
-        Way(f"plain, {workers} kept workers", plain[0], workers, keep=True),
-        Way(f"plain, {workers} kept workers, 1 thread", plain[0], workers, keep=True, threads=1),
+        Way(f"plain, {workers} kept", plain[0], workers, keep=True),
+        Way(f"plain, {workers} kept, 1 thread", plain[0], workers, keep=True, threads=1),
         Way("plain, no workers", plain[0], 0),
         Way("plain, no workers, 1 thread", plain[0], 0, threads=1),
     ]
     ways += [Way("iskit", augment) for augment in augments]
     with ExitStack() as stack:
-        processes = [stack.enter_context(ProcessPoolExecutor(1, mp_context=get_context("spawn"))) for _ in ways]
-        rows: list[dict[str, Any]] = [
-            {"way": way.name, "augment": way.augment, **process.submit(_begin, experiment, way, files.root()).result()}
-            for way, process in zip(ways, processes, strict=True)
-        ]
-        past = [[process.submit(_lap, images).result() for process in processes] for _ in range(laps)]
-        for number, (process, row) in enumerate(zip(processes, rows, strict=True)):
+        teams: list[list[ProcessPoolExecutor]] = []
+        rows: list[dict[str, Any]] = []
+
+        def begin(way: Way) -> None:
+            team = [ProcessPoolExecutor(1, mp_context=get_context("spawn")) for _ in range(way.runs)]
+            teams.append([stack.enter_context(process) for process in team])
+            about = [process.submit(_begin, experiment, way, files.root()).result() for process in team]
+            rows.append({"way": way.name, "augment": way.augment, **about[0]})
+
+        for way in ways:
+            begin(way)
+        runs = cores() // rows[-1]["threads"] if rows[-1]["device"] == "cpu" else 1
+        if runs > 1:  # as in a sweep
+            begin(Way(f"iskit, {runs} runs at once", augments[0], runs=runs))
+        past = [[_together(team, images) for team in teams] for _ in range(laps)]
+        for number, (team, row) in enumerate(zip(teams, rows, strict=True)):
             speeds = [lap[number].images / lap[number].seconds for lap in past]
             row["images_per_second"] = median(speeds)
             row["deviation"] = stdev(speeds) / median(speeds) if laps > 1 else 0.0
             row["net_ms"] = 1e3 * median(lap[number].net for lap in past)
-            row |= process.submit(_end).result()
+            row |= team[0].submit(_end).result()
     frame = pd.DataFrame(rows)
-    kit = frame["way"] == "iskit"
+    kit = frame["way"].str.startswith("iskit")
     for name, chosen in {"times_plain": frame["way"] == ways[0].name, "times_best": ~kit}.items():
         base = frame[chosen].groupby("augment")["images_per_second"].max()
         frame[name] = frame["images_per_second"] / frame["augment"].map(base).fillna(base[plain[0]])
     frame["step_ms"] = 1e3 * experiment.batch_size / frame["images_per_second"]
-    frame["around_us"] = 1e3 * (frame["step_ms"] - frame["net_ms"])
+    frame["around_us"] = (1e3 * (frame["step_ms"] - frame["net_ms"])).where(frame["way"] == "iskit")
     frame[["flop_share", "byte_share"]] = _shares(frame)
     return frame.assign(dataset=experiment.dataset, model=experiment.model, batch_size=experiment.batch_size)
+
+
+def _together(team: list[ProcessPoolExecutor], images: int) -> Lap:
+    laps = [future.result() for future in [process.submit(_lap, images) for process in team]]
+    return Lap(sum(lap.images for lap in laps), max(lap.seconds for lap in laps), median(lap.net for lap in laps))
 
 
 def _shares(frame: pd.DataFrame) -> list[tuple[float, float]]:
@@ -166,6 +183,8 @@ class Usual:
     def __init__(self, experiment: Experiment, way: Way):
         e = experiment
         torch.set_num_threads(way.threads or torch.get_num_threads())
+        # Trap: a spawned process spawns its own children too, which costs the DataLoader's workers seconds to start.
+        multiprocessing.set_start_method(None, force=True)
         data = load(e.dataset, files.root() / e.data_dir, e.validation, torch.device("cpu"))
         self.plain = Plain(
             build(e, data).to(memory_format=torch.contiguous_format),

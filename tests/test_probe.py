@@ -1,0 +1,164 @@
+"""What suits the machine: measured once, kept, the same for everybody; the choice follows the times by its margins."""
+
+import dataclasses
+import json
+import platform
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from iskit import probe
+from iskit.experiment import Experiment
+from iskit.models import models
+from iskit.probe import Choice, Step, choose
+from iskit.run import Run
+
+SHAPE = (1, 8, 8)
+
+
+def network() -> nn.Module:
+    torch.manual_seed(1)
+    return models.create("cnn(width=4)", 10, 1, 8)
+
+
+def ask(folder, **settings) -> Choice:
+    given = {"batch_size": 8, "precision": "auto", "folder": folder, **settings}
+    return choose(network(), "cnn(width=4)", SHAPE, **given)
+
+
+@pytest.fixture
+def timed(monkeypatch):
+    """A clock by hand: seconds of (threads, precision); gives the list of what was measured."""
+
+    def use(seconds: dict) -> list:
+        asked = []
+
+        def time(self, threads, precision):
+            asked.append((threads, precision))
+            self.seconds[threads, precision] = seconds[threads, precision]
+            return seconds[threads, precision]
+
+        monkeypatch.setattr(Step, "time", time)
+        return asked
+
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
+    return use
+
+
+@pytest.mark.parametrize(
+    ("float32", "bf16", "expected"),
+    [
+        ({4: 1.0, 2: 2.0, 1: 4.0}, {4: 0.5}, Choice(4, "bf16")),
+        ({4: 1.0, 2: 1.2, 1: 2.2}, {2: 1.1}, Choice(2, "float32")),
+        ({4: 1.0, 2: 0.9, 1: 0.8}, {1: 0.79}, Choice(1, "float32")),  # a tie stays with float32
+        ({4: 1.0, 2: 1.39, 1: 1.9}, {1: 1.5}, Choice(1, "bf16")),
+        ({4: 1.0, 2: 1.41, 1: 1.5}, {4: 0.84}, Choice(4, "float32")),  # doubling pays from 2 to 4: no further down
+    ],
+)
+def test_doubling_must_pay_and_bf16_must_be_clearly_faster(timed, tmp_path, float32, bf16, expected):
+    timed({(n, "float32"): s for n, s in float32.items()} | {(n, "bf16"): s for n, s in bf16.items()})
+    assert ask(tmp_path) == expected
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_a_precision_that_is_given_is_kept_and_alone_is_timed(timed, tmp_path, precision):
+    asked = timed({(4, precision): 1.0, (2, precision): 1.1, (1, precision): 1.2})
+    assert ask(tmp_path, precision=precision) == Choice(1, precision)
+    assert {kind for _, kind in asked} == {precision}
+
+
+def test_measured_once_for_everybody(timed, tmp_path):
+    asked = timed({(4, "float32"): 1.0, (2, "float32"): 3.0, (4, "bf16"): 2.0})
+    first = ask(tmp_path)
+    count = len(asked)
+    assert count > 0
+    timed({(4, "float32"): 1.0, (2, "float32"): 1.0, (1, "float32"): 1.0, (1, "bf16"): 0.1})  # the weather changed
+    assert ask(tmp_path) == first
+    [path] = tmp_path.glob("*.json")
+    kept = json.loads(path.read_text())
+    assert kept["choice"] == dataclasses.asdict(first)
+    assert kept["torch"] == torch.__version__
+    assert kept["cpu"] == probe.cpu()
+    assert kept["at_most"] == 4
+    timed({})
+    for other in ({"batch_size": 16}, {"precision": "bf16"}):  # another question
+        with pytest.raises(KeyError):
+            ask(tmp_path, **other)
+
+
+def test_fewer_threads_allowed_is_another_question(timed, tmp_path, monkeypatch):
+    timed({(4, "float32"): 1.0, (2, "float32"): 3.0, (4, "bf16"): 2.0, (1, "float32"): 1.0, (1, "bf16"): 1.0})
+    assert ask(tmp_path).threads == 4
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    assert ask(tmp_path).threads == 1
+
+
+@pytest.mark.parametrize("damage", ["", "{", '{"choice": {}}', '{"choice": {"threads": 1}}', "[]"])
+def test_a_damaged_answer_is_measured_again(timed, tmp_path, damage):
+    timed({(4, "float32"): 1.0, (2, "float32"): 3.0, (4, "bf16"): 2.0})
+    first = ask(tmp_path)
+    [path] = tmp_path.glob("*.json")
+    path.write_text(damage)
+    assert ask(tmp_path) == first
+    assert json.loads(path.read_text())["choice"] == dataclasses.asdict(first)
+
+
+def test_probing_leaves_no_trace(tmp_path):
+    model = nn.Sequential(network(), nn.Dropout(0.5))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    choice = choose(model, "own", SHAPE, batch_size=8, precision="auto", folder=tmp_path)
+    assert choice.threads == threads == 1
+    assert choice.precision in ("float32", "bf16")
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+    assert model.training
+
+
+def test_a_run_trains_with_what_was_chosen_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("ISKIT_ROOT", str(tmp_path))
+    settings = {"dataset": "digits(limit=64)", "model": "cnn(width=4)", "epochs": 2, "evals": 1, "budget": 1.0}
+    found = {}
+    for precision in ("bf16", "float32"):
+        chosen = Choice(1, precision)
+        monkeypatch.setattr(probe, "choose", lambda *_, chosen=chosen, **__: chosen)
+        run = Run(Experiment(**settings, study=precision))
+        found[precision] = run.train()
+        assert found[precision]["precision"] == precision
+        assert found[precision]["threads"] == 1
+    assert found["bf16"]["train_loss"] != found["float32"]["train_loss"]
+    assert found["bf16"]["train_loss"] == pytest.approx(found["float32"]["train_loss"], rel=0.05)
+
+
+def test_a_resumed_run_goes_on_with_what_it_began_with(tmp_path, monkeypatch):
+    monkeypatch.setenv("ISKIT_ROOT", str(tmp_path))
+    settings = {"dataset": "digits(limit=64)", "model": "cnn(width=4)", "epochs": 4, "evals": 2, "budget": 1.0}
+    monkeypatch.setattr(probe, "choose", lambda *_, **__: Choice(1, "bf16"))
+    whole = Run(Experiment(**settings, study="whole")).train()
+    parted = Run(Experiment(**settings, study="parted"))
+    for _ in parted:
+        break
+    monkeypatch.setattr(probe, "choose", lambda *_, **__: Choice(1, "float32"))
+    assert parted.train()["train_loss"] == whole["train_loss"]
+    assert parted.result["precision"] == "bf16"
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps memory on request")
+def test_freed_memory_is_kept():
+    """In a process of its own: it cannot be taken back."""
+    code = (
+        "import torch; from iskit.probe import keep_memory\n"
+        "def resident(): return int(open('/proc/self/statm').read().split()[1]) * 4096\n"
+        "def grown():\n"
+        "    before = resident(); block = torch.ones(16 << 20); del block; return resident() - before\n"
+        "assert grown() < 8 << 20\n"
+        "assert keep_memory()\n"
+        "assert grown() > 60 << 20\n"
+        "assert min(grown() for _ in range(4)) < 8 << 20\n"  # the same memory again
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
