@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from iskit.errors import InputError, suggest
+from iskit.errors import Diverged, InputError, suggest
 from iskit.experiment import Experiment, check_names, read_yaml
 
 app = typer.Typer(
@@ -216,9 +216,9 @@ def _table(study: str | None) -> None:
 
 
 def main() -> None:
-    """The console script: InputError becomes one line and exit code 2."""
+    """The console script: InputError becomes one line and exit code 2, a diverged run one line and exit code 1."""
     try:
         app()
-    except InputError as error:
+    except (InputError, Diverged) as error:
         print(f"iskit: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(2 if isinstance(error, InputError) else 1)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from iskit.augment import Pipeline
 from iskit.budget import Budget, Meter
@@ -17,7 +17,7 @@ from iskit.errors import Diverged
 from iskit.feed import Feed
 from iskit.history import History
 from iskit.proxy import ProxyTrainer
-from iskit.samplers import Outcome, Sampler
+from iskit.samplers import Batch, Outcome, Sampler
 from iskit.scorer import Scorer
 from iskit.stopwatch import Stopwatch
 
@@ -110,6 +110,8 @@ class Trainer:
         with self._autocast():
             logits = self.model(batch.image)
         loss = F.cross_entropy(logits.float(), batch.target, reduction="none")
+        if self.device_type == "cpu":  # a GPU would have to be waited for: there the next evaluation notices
+            self._check(loss, batch, t)
         self.sampler.reduce(loss, batch.weight).backward()
         rate = self.lr * self.schedule(t)
         for group in self.optimizer.param_groups:
@@ -120,20 +122,22 @@ class Trainer:
         self.sampler.update(outcome)
         self.meter.trained(len(batch))
         self.history.see(batch.index)
-        self._observe(outcome, t, rate)
+        self._observe(outcome)
 
-    def _observe(self, outcome: Outcome, t: float, rate: float) -> None:
-        total = outcome.loss.sum()
-        if self.device_type == "cpu" and not torch.isfinite(total):
-            self._diverged(t, rate)
+    def _observe(self, outcome: Outcome) -> None:
         # A mixed row counts as right if it is given its heaviest class.
         hits = (outcome.logits.argmax(1) == outcome.batch.target.argmax(1)).sum()
-        self.sums += torch.stack([total, hits, torch.full_like(hits, len(outcome.batch))])
+        self.sums += torch.stack([outcome.loss.sum(), hits, torch.full_like(hits, len(outcome.batch))])
 
-    def _diverged(self, t: float, rate: float) -> None:
+    def _check(self, loss: Tensor, batch: Batch, t: float) -> None:
+        wrong = ~loss.detach().isfinite()
+        if wrong.any():
+            self._diverged(self.meter.steps + 1, t, f" for the examples {batch.index[wrong].tolist()[:10]}")
+
+    def _diverged(self, step: int, t: float, where: str = "") -> None:
         raise Diverged(
-            f"the loss is not a finite number at step {self.meter.steps} (t={t:.3f}, lr={rate:.3g}): "
-            f"try lr={self.lr / 10:g}, or precision='float32'"
+            f"the loss is not a finite number at step {step} (t={t:.3f}, lr={self.lr * self.schedule(t):.3g})"
+            f"{where}: try lr={self.lr / 10:g}, or precision='float32'"
         )
 
     @contextmanager
@@ -153,7 +157,7 @@ class Trainer:
         train_loss, hits, rows = self.sums.tolist()
         rate = self.optimizer.param_groups[0]["lr"]
         if train_loss != train_loss or abs(train_loss) == float("inf"):
-            self._diverged(t, rate)
+            self._diverged(self.meter.steps, t)
         self.sums.zero_()
         self.history.record(
             t=t,
