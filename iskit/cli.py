@@ -185,7 +185,7 @@ def _on_signal(stop: Callable[[], None]) -> list[int]:
 
 
 def _table(study: str | None) -> None:
-    from iskit.archive import over_seeds
+    from iskit.archive import also_varies, over_seeds
     from iskit.archive import results as read
 
     frame = read(study)
@@ -194,17 +194,19 @@ def _table(study: str | None) -> None:
             f"no finished runs{f' in study {study!r}' if study else ''}: try iskit run params/quickstart.yaml"
         )
         return
-    for (name, dataset, model), part in over_seeds(frame).groupby(["study", "dataset", "model"], sort=False):
+    for (name, dataset, model), part in frame.groupby(["study", "dataset", "model"], sort=False):
+        further = also_varies(part)
         table = Table(title=f"{name}: {model} on {dataset}", title_justify="left")
         for name in ("augment", "sampler"):
             table.add_column(name, overflow="fold", min_width=10)
-        for name in ("budget", "accuracy %", "seeds", "trained", "cost", "seconds", "saved %", "entropy"):
+        for name in (*further, "budget", "accuracy %", "seeds", "trained", "cost", "seconds", "saved %", "entropy"):
             table.add_column(name, justify="right", no_wrap=True)
-        for row in part.sort_values(["augment", "budget", "sampler"]).to_dict("records"):
+        for row in over_seeds(part).sort_values(["augment", *further, "budget", "sampler"]).to_dict("records"):
             spread = f" ± {row['deviation']:.2f}" if row["seeds"] > 1 else ""
             saved = "" if isnan(row["speedup"]) else f"{row['speedup']:.0f}"
             table.add_row(
-                *(row["augment"], row["sampler"], f"{row['budget']:g}", f"{row['accuracy']:.2f}{spread}"),
+                *(row["augment"], row["sampler"], *(str(row[name]) for name in further)),
+                *(f"{row['budget']:g}", f"{row['accuracy']:.2f}{spread}"),
                 *(str(row["seeds"]), f"{row['backward']:,.0f}", f"{row['equivalent_budget']:.3f}"),
                 *(f"{row['seconds']:.2f}", saved, f"{row['entropy']:.3f}"),
             )

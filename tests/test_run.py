@@ -211,6 +211,26 @@ def test_grid_refuses(settings, message):
         grid({**TINY, **settings})
 
 
+def test_sweep_with_one_impossible_run_trains_none(tmp_path):
+    experiments = grid({**TINY, "sampler": ["unif", "gnorm(presample=100)"]})
+    with pytest.raises(InputError, match="presample=100"):
+        list(Sweep(experiments, workers=1, outputs=tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_runs_of_different_settings_are_no_seeds_of_one(tmp_path):
+    for experiment in grid({**TINY, "epochs": [2, 4], "lr": [0.1, 0.01], "seeds": 2}):
+        Run(experiment, tmp_path).train()
+    frame = iskit.results(outputs=tmp_path)
+    means = iskit.over_seeds(frame)
+    assert set(zip(means["epochs"], means["lr"], strict=True)) == {(2, 0.1), (2, 0.01), (4, 0.1), (4, 0.01)}
+    assert set(means["seeds"]) == {2}
+    assert set(iskit.over_seeds(frame[(frame["epochs"] == 2) & (frame["lr"] == 0.1)]).columns) == {*means} - {
+        "epochs",
+        "lr",
+    }
+
+
 def test_no_results_is_an_empty_frame(tmp_path):
     assert iskit.results(outputs=tmp_path).empty
     with pytest.raises(InputError, match="no finished run"):
