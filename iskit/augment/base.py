@@ -8,8 +8,8 @@ from torch import Tensor
 from iskit.errors import InputError
 from iskit.registry import Registry
 
-# Images (b, C, H, W); rows (k, b) int64: which row of the batch each of an image's k parts shows; share (k,) float32,
-# on the host: of the image, in all 1. Parts keep their order from batch to batch: own and partner, patches by place.
+# Images (b, C, H, W); rows (k, b) int64: which row of the batch each of an image's k parts shows; share (k,), on the
+# host, of the images' type: how much of the image, in all 1. Parts keep their order: own, partner; patches by place.
 Mixed = tuple[Tensor, Tensor, Tensor]
 
 

@@ -45,5 +45,5 @@ class CutMix(Augment):
         mixed = image.clone()
         mixed[:, :, lines, columns] = image[:, :, lines, columns].index_select(0, partner)
         area = (lines.stop - lines.start) * (columns.stop - columns.start) / (height * width)
-        other = torch.tensor(area, dtype=torch.float32)
+        other = torch.tensor(area, dtype=image.dtype)
         return mixed, rows, torch.stack([1 - other, other])

@@ -36,5 +36,5 @@ class Mixup(Augment):
             lam = max(lam, 1 - lam)
         partner = torch.from_numpy(random.permutation(len(image))).to(image.device, non_blocking=True)
         rows = torch.stack([torch.arange(len(image), device=image.device), partner])
-        other = torch.tensor(1 - lam, dtype=torch.float32)
+        other = torch.tensor(1 - lam, dtype=image.dtype)
         return image.lerp(image[partner], 1 - lam), rows, torch.stack([1 - other, other])

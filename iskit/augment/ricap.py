@@ -56,4 +56,4 @@ class Ricap(Augment):
                 lines = shown[:, None] * height + torch.arange(y, y + high, device=image.device)
                 patch = runs(source, ((lines * width + x) * channels).view(-1), wide * channels)
                 mixed[:, top : top + high, left : left + wide] = patch.view(n, high, wide, channels)
-        return mixed.permute(0, 3, 1, 2), rows, torch.from_numpy(area / (height * width)).float()
+        return mixed.permute(0, 3, 1, 2), rows, torch.from_numpy(area / (height * width)).to(image.dtype)
