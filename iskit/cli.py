@@ -165,8 +165,6 @@ def report(notebook: Path, path: Path) -> None:
     """Turn an executed notebook into one self-contained HTML file."""
     from iskit.report import report as write
 
-    if not notebook.is_file():
-        raise InputError(f"{notebook} is not there: execute a notebook with papermill first")
     write(notebook, path)
     console.print(f"report: {path}")
 

@@ -107,7 +107,8 @@ def check_names(settings: Iterable[str], also: Iterable[str] = ()) -> None:
     known = [f.name for f in dataclasses.fields(Experiment)] + list(also)
     for key in settings:
         if key not in known:
-            raise InputError(f"unknown setting {key!r}: {suggest(str(key), known)}")
+            value = f" ({settings[key]!r})" if isinstance(settings, Mapping) else ""
+            raise InputError(f"unknown setting {key!r}{value}: {suggest(str(key), known)}")
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

@@ -124,11 +124,16 @@ def sample_counts(frame: pd.DataFrame) -> go.Figure:
     return _styled(figure, title, ROW_HEIGHT, legend=len(frame) > 1)
 
 
-def gallery(frame: pd.DataFrame, sampler: str = "p", each: int = 10) -> go.Figure:
+def choosers(frame: pd.DataFrame) -> list[str]:
+    """The samplers of the frame that do not simply take all examples in turn, p first; all if there are no others."""
+    trained = list(dict.fromkeys(frame["sampler"]))
+    choosing = [spec for spec in trained if samplers.parse(spec)[0] not in ("sgd", "scan")]
+    return sorted(choosing or trained, key=lambda spec: spec != "p")
+
+
+def gallery(frame: pd.DataFrame, sampler: str, each: int = 10) -> go.Figure:
     """The images that a sampler trained most and least, over all runs of it in the frame."""
     runs = frame[frame["sampler"] == sampler]
-    if runs.empty:
-        return _styled(go.Figure(), f"No run of {samplers.title(sampler)} here", 120)
     one = runs.iloc[0]
     data = load(one["dataset"], files.root() / one["data_dir"], int(one["validation"]), torch.device("cpu"))
     total = np.sum([counts_of(path) for path in runs["path"]], axis=0)
@@ -166,21 +171,22 @@ def live(news: Mapping[Experiment, Sequence[tuple[float, float]]]) -> go.Figure:
     shown: set[str] = set()
     augments = list(dict.fromkeys(e.augment for e in news))
     for e, points in news.items():
+        name = samplers.title(e.sampler) + (f", {e.augment}" if len(augments) > 1 else "")
         figure.add_scatter(
             x=[t for t, _ in points],
             y=[accuracy for _, accuracy in points],
-            name=samplers.title(e.sampler),
-            legendgroup=e.sampler,
-            showlegend=e.sampler not in shown,
+            name=name,
+            legendgroup=name,
+            showlegend=name not in shown,
             mode="lines",
             opacity=0.8,
             line={"color": color(e.sampler), "width": 1.5, "dash": DASHES[augments.index(e.augment) % len(DASHES)]},
             hovertemplate=f"%{{y:.2f}}<extra>{e.sampler}, {e.augment}, {e.budget:g}, seed {e.seed}</extra>",
         )
-        shown.add(e.sampler)
+        shown.add(name)
     figure.update_xaxes(title_text="budget spent", tickformat=".0%", range=[0, 1.02])
     figure.update_yaxes(title_text="test accuracy (%)")
-    return _styled(figure, "While training", ROW_HEIGHT)
+    return _styled(figure, "While training", max(ROW_HEIGHT, 140 + 20 * len(shown)))
 
 
 def _name(run: Mapping[str, Any], frame: pd.DataFrame) -> str:

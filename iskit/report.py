@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import nbformat.reader
 import plotly.io as pio
 from nbconvert import HTMLExporter
 
 from iskit import files
+from iskit.errors import InputError
 
 PLOTLY = "application/vnd.plotly.v1+json"
 
@@ -31,8 +33,11 @@ th { border-bottom: 2px solid #c8ccd0; }
 
 
 def report(notebook: Path, path: Path) -> None:
-    """Writes the executed notebook to `path` as HTML that needs nothing but itself."""
-    nb = copy.deepcopy(nbformat.read(notebook, as_version=4))
+    """Writes the executed notebook to `path` as HTML that needs nothing but itself. InputError if it is no notebook."""
+    try:
+        nb = copy.deepcopy(nbformat.read(notebook, as_version=4))
+    except (OSError, UnicodeDecodeError, nbformat.reader.NotJSONError, nbformat.ValidationError):
+        raise InputError(f"{notebook} is not a readable notebook: give one that papermill executed") from None
     first = True
     for output in _plots(nb):
         figure = pio.from_json(json.dumps(output["data"].pop(PLOTLY)), skip_invalid=True)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from iskit.budget import Meter
-from iskit.errors import InputError
+from iskit.errors import Diverged, InputError
 from iskit.samplers import Batch
 
 GRADIENT_ELEMENTS = 1 << 24  # of per-example gradients held at once: 64 MiB in float32
@@ -31,6 +31,8 @@ class Scorer:
             logits = self.model(pool.image)
         check_logits(logits, len(pool))
         self.meter.scored(len(pool))
+        if logits.device.type == "cpu":  # a GPU would have to be waited for: there the loss tells, a step later
+            check_finite(logits, pool)
         return logits.float()
 
     def gradient_norm(self, pool: Batch) -> Tensor:
@@ -49,6 +51,16 @@ def check_logits(logits: Any, rows: int) -> None:
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != rows:
         found = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
         raise InputError(f"the model gives {found} for {rows} examples: it must give logits of shape ({rows}, classes)")
+
+
+def check_finite(logits: Tensor, pool: Batch) -> None:
+    """Diverged, naming the examples, if some logits are no finite numbers: draws by such scores blame others."""
+    wrong = ~logits.isfinite().all(dim=1)
+    if wrong.any():
+        raise Diverged(
+            f"the model's output is not finite for the examples {pool.index[wrong].tolist()[:10]}, as it scores them: "
+            "try a learning rate a tenth as large, or look at their values"
+        )
 
 
 @contextmanager

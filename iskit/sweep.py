@@ -4,6 +4,7 @@ import itertools
 import multiprocessing
 import os
 import queue
+import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -17,6 +18,7 @@ from iskit import files
 from iskit.errors import InputError
 from iskit.experiment import Experiment, check_names
 from iskit.run import Run, build, choose, load, parts
+from iskit.samplers import samplers
 
 
 def grid(settings: Mapping[str, Any]) -> list[Experiment]:
@@ -39,7 +41,7 @@ def grid(settings: Mapping[str, Any]) -> list[Experiment]:
     experiments: dict[Experiment, None] = {}  # ordered, each once
     for combination in itertools.product(*axes.values()):
         chosen = dict(zip(axes, combination, strict=True))
-        if str(chosen.get("sampler", "")).lower() == "sgd":
+        if samplers.parse(str(chosen.get("sampler", "unif")))[0] == "sgd":
             chosen["budget"] = 1.0
         experiment = Experiment.parse(chosen)
         if experiment not in experiments:
@@ -147,6 +149,7 @@ _halt: Any = None
 def _start_worker(news: Any, halt: Any, root: Path, threads: int) -> None:
     global _news, _halt
     _news, _halt = news, halt
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; who started the sweep tells its workers to stop
     os.environ["ISKIT_ROOT"] = str(root)
     torch.set_num_threads(threads)  # as many as a run in the caller's process may use
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from iskit.budget import Budget, Meter
+from iskit.errors import InputError
 from iskit.randomness import Stream, permutation
 from iskit.samplers import Batch, Sampler, Score
 
@@ -71,6 +72,11 @@ class Batches:
 
     def __init__(self, walk: Walk, sampler: Sampler, batch_size: int):
         self.walk, self.sampler, self.batch_size = walk, sampler, batch_size
+        if sampler.candidates() > walk.n:
+            raise InputError(
+                f"the sampler asks for {sampler.candidates()} candidates a step, more than the {walk.n} training "
+                f"examples: lower its pool or batch_size={batch_size}"
+            )
         self.number = 0  # batches mixed so far
         self.mixed: Batch | None = None  # candidates mixed but not yet shown to the sampler
         self.kept: Batch | None = None  # rows selected, waiting for a full batch

@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from html import escape
 from typing import Any, TypeAlias
 
@@ -23,6 +24,7 @@ from iskit.samplers import samplers
 from iskit.sweep import Sweep, grid
 
 REDRAW_SECONDS = 0.7
+Expand: TypeAlias = Callable[[Mapping[str, Any]], list[Experiment]]
 View: TypeAlias = go.Figure | Styler
 WIDE = ipw.Layout(width="330px")
 
@@ -34,13 +36,14 @@ class Panel:
         panel.start()                            # shows the controls; in batch: trains what the settings say
         panel.show(plots.accuracy_by_budget)     # a figure of the finished runs, drawn anew after every training
 
-    settings: as for `iskit.grid`; controls: a widget for each setting that may be changed, holding its value.
+    settings: as for `iskit.grid`; expand: from settings to experiments, InputError for what cannot work; controls: a
+    widget for each setting that may be changed, holding its value.
     """
 
-    def __init__(self, settings: Mapping[str, Any], **controls: ipw.ValueWidget):
-        self.settings, self.controls = dict(settings), controls
+    def __init__(self, settings: Mapping[str, Any], expand: Expand = grid, **controls: ipw.ValueWidget):
+        self.settings, self.expand, self.controls = dict(settings), expand, controls
         self.hands = hands()
-        self.experiments: list[Experiment] = grid(self.chosen())
+        self.experiments = expand(self.chosen())
         self.frame = pd.DataFrame()
         self.views: list[Callable[[], None]] = []
         self.sweep: Sweep | None = None
@@ -72,7 +75,7 @@ class Panel:
     def run(self) -> None:
         """Trains the chosen runs in the background; what cannot work is said beside the buttons."""
         try:
-            self.experiments = grid(self.chosen())
+            self.experiments = self.expand(self.chosen())
         except ValueError as error:
             self._say(str(error), wrong=True)
             return
@@ -88,13 +91,20 @@ class Panel:
             self.sweep.stop()
             self._say("stopping after the current steps")
 
-    def show(self, make: Callable[..., View], **choices: list[Any]) -> None:
-        """Shows `make(results, **choice)`, drawn anew after every training; the choices are as in `choose`."""
+    def show(self, make: Callable[..., View], **choices: Callable[[pd.DataFrame], list[Any]]) -> None:
+        """Shows `make(results, **choice)`, drawn anew after every training.
+
+        choices: as in `choose`, but functions of the results: one may choose among what was trained.
+        """
 
         def made(**chosen: Any) -> View | str:
             return make(self.frame, **chosen) if len(self.frame) else "Nothing trained yet: press Run above."
 
-        self.views.append(choose(made, **choices))
+        of_results = {name: partial(self._choices, values) for name, values in choices.items()}
+        self.views.append(choose(made, **of_results))
+
+    def _choices(self, values: Callable[[pd.DataFrame], list[Any]]) -> list[Any]:
+        return values(self.frame) if len(self.frame) else []
 
     def _follow(self, sweep: Sweep) -> None:
         started, drawn = time.monotonic(), 0.0
@@ -153,25 +163,32 @@ class Panel:
         self.message.value = f'<span style="color:{"#b00020" if wrong else "inherit"}">{escape(text)}</span>'
 
 
-def choose(make: Callable[..., View | str], **choices: list[Any]) -> Callable[[], None]:
+def choose(make: Callable[..., View | str], **choices: Callable[[], list[Any]]) -> Callable[[], None]:
     """Shows `make(**choice)`: a dropdown for each choice; without hands what their first values make.
 
-    Returns a function that draws it anew.
+    choices: functions that give the values to choose from. Returns a function that asks them again and draws anew.
     """
     if not hands():
-        display(make(**{name: values[0] for name, values in choices.items()}))
+        display(make(**{name: values()[0] for name, values in choices.items()}))
         return lambda: None
     output = ipw.Output()
-    dropdowns = {name: ipw.Dropdown(options=values, description=name) for name, values in choices.items()}
+    dropdowns = {name: ipw.Dropdown(description=name) for name in choices}
 
     def draw(_: Any = None) -> None:
         _fill(output, make(**{name: widget.value for name, widget in dropdowns.items()}))
 
+    def renew() -> None:
+        for name, values in choices.items():
+            options = tuple(values())
+            if options != dropdowns[name].options:
+                dropdowns[name].options = options
+        draw()
+
+    renew()
     for widget in dropdowns.values():
         widget.observe(draw, "value")
-    draw()
     display(ipw.VBox([*dropdowns.values(), output]))
-    return draw
+    return renew
 
 
 def grid_panel(settings: Mapping[str, Any]) -> Panel:
@@ -187,11 +204,19 @@ def grid_panel(settings: Mapping[str, Any]) -> Panel:
     )
 
 
+def single(settings: Mapping[str, Any]) -> list[Experiment]:
+    """The one experiment of these settings, as a list. Unlike a grid it takes sgd's budget as given, and refuses it."""
+    experiment = Experiment.parse(settings)
+    Run(experiment)
+    return [experiment]
+
+
 def run_panel(settings: Mapping[str, Any]) -> Panel:
     """A panel for one run."""
     looks = ["none", "standard", *(f"standard|{name}" for name in augments if name not in ("none", "standard"))]
     return Panel(
         settings,
+        single,
         sampler=_one("sampler", list(samplers), settings["sampler"]),
         augment=_one("augment", looks, settings["augment"]),
         budget=ipw.BoundedFloatText(

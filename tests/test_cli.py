@@ -8,13 +8,14 @@ import pytest
 
 import iskit
 from iskit.augment import augments
+from iskit.cli import main
 from iskit.samplers import samplers
 
 TINY = ["dataset=digits(limit=200)", "model=cnn(width=4)", "epochs=4", "evals=2"]
 
 
 @pytest.fixture
-def command(tmp_path, monkeypatch):
+def command(tmp_path, monkeypatch, capsys):
     """Calls iskit in a project of its own; gives exit code, stdout and stderr."""
     (tmp_path / "params").mkdir()
     (tmp_path / "notebooks").mkdir()
@@ -22,13 +23,13 @@ def command(tmp_path, monkeypatch):
     monkeypatch.setenv("ISKIT_ROOT", str(tmp_path))
 
     def call(*words: str) -> tuple[int, str, str]:
-        done = subprocess.run(
-            [sys.executable, "-c", "from iskit.cli import main; main()", *words],
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        return done.returncode, done.stdout, done.stderr
+        monkeypatch.setattr(sys, "argv", ["iskit", *words])
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = int(end.code or 0)
+        return code, *capsys.readouterr()
 
     return call
 
@@ -51,7 +52,7 @@ def test_run_from_yaml_and_settings(command, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["bugdet=0.3"], "unknown setting 'bugdet': did you mean 'budget'?"),
+        (["bugdet=0.3"], "unknown setting 'bugdet' (0.3): did you mean 'budget'?"),
         (["sampler=foo"], "sampler='foo' is unknown"),
         (["augment=mixupp"], "did you mean 'mixup'?"),
         (["budget=0"], "budget=0.0 must be above 0"),
@@ -119,5 +120,16 @@ def test_a_diverged_run_is_one_line_and_exit_code_1(command):
 def test_report_needs_a_notebook(command):
     code, _, err = command("report", "none.ipynb", "out.html")
     assert code == 2
-    assert "none.ipynb is not there" in err
+    assert "none.ipynb is not a readable notebook" in err
     assert not Path("out.html").exists()
+
+
+def test_the_console_script_ends_with_the_exit_code(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", "from iskit.cli import main; main()", "run", "bugdet=0.3"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "iskit: unknown setting 'bugdet' (0.3): did you mean 'budget'?\n"

@@ -9,8 +9,11 @@ import nbformat
 import pandas as pd
 import pytest
 import yaml
+from papermill import execute_notebook
+from papermill.clientwrap import PapermillNotebookClient
 
 import iskit
+from iskit.engine import Refused
 from iskit.experiment import Experiment, parameters_cell
 from iskit.notebook import assignments
 from iskit.report import report
@@ -112,7 +115,7 @@ def test_augmentations_in_batch(project):
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("run.ipynb", {"bugdet": 0.3}, "unknown setting 'bugdet': did you mean 'budget'?"),
+        ("run.ipynb", {"bugdet": 0.3}, "unknown setting 'bugdet' (0.3): did you mean 'budget'?"),
         ("run.ipynb", {"budget": 1.5}, "budget=1.5"),
         ("run.ipynb", {"budget": "0.3x"}, "budget='0.3x'"),
         ("run.ipynb", {**TINY, "budget": 0.01}, "less than one batch"),
@@ -123,21 +126,35 @@ def test_augmentations_in_batch(project):
         ("00_quickstart.ipynb", {"seeds": 0}, "seeds=0"),
     ],
 )
-def test_engine_refuses_before_a_kernel_starts(project, name, settings, message):
-    done = papermill(name, settings, "--engine", "iskit")
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+def test_engine_refuses_before_a_kernel_starts(project, monkeypatch, name, settings, message):
+    monkeypatch.setattr(PapermillNotebookClient, "execute", lambda *_: pytest.fail("a kernel was about to start"))
+    with pytest.raises(Refused) as refused:
+        execute_notebook(
+            ROOT / "notebooks" / name,
+            "out.ipynb",
+            settings,
+            engine_name="iskit",
+            kernel_name="python3",
+            progress_bar=False,
+        )
+    assert message in str(refused.value)
     assert not Path("outputs").exists()
     notebook = nbformat.read("out.ipynb", as_version=4)
     assert notebook.metadata.iskit.status == "refused"
     assert outputs(notebook) == []
 
 
+def test_refusal_on_the_command_line_is_one_line_and_exit_code_2(project):
+    done = papermill("run.ipynb", {"bugdet": 0.3}, "--engine", "iskit")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == "Error: unknown setting 'bugdet' (0.3): did you mean 'budget'?"
+    assert "Traceback" not in done.stderr
+
+
 def test_first_cell_refuses_without_our_engine(project):
     done = papermill("run.ipynb", {"bugdet": 0.3})
     assert done.returncode == 1
-    assert "unknown setting 'bugdet': did you mean 'budget'?" in done.stderr
+    assert "unknown setting 'bugdet' (0.3): did you mean 'budget'?" in done.stderr
     assert not Path("outputs").exists()
     notebook = nbformat.read("out.ipynb", as_version=4)
     ran = [cell for cell in notebook.cells if cell.get("outputs") and cell.outputs[0].output_type != "display_data"]
