@@ -72,7 +72,7 @@ class Batches:
 
     def __init__(self, walk: Walk, sampler: Sampler, batch_size: int):
         self.walk, self.sampler, self.batch_size = walk, sampler, batch_size
-        if sampler.candidates() > walk.n:
+        if sampler.candidates() > max(walk.n, batch_size):  # a batch that is too large is refused with the budget
             raise InputError(
                 f"the sampler asks for {sampler.candidates()} candidates a step, more than the {walk.n} training "
                 f"examples: lower its pool or batch_size={batch_size}"

@@ -175,6 +175,8 @@ def choose(make: Callable[..., View | str], **choices: Callable[[], list[Any]]) 
     dropdowns = {name: ipw.Dropdown(description=name) for name in choices}
 
     def draw(_: Any = None) -> None:
+        if any(widget.options and widget.value is None for widget in dropdowns.values()):
+            return  # a dropdown that is given new options has no value for a moment
         _fill(output, make(**{name: widget.value for name, widget in dropdowns.items()}))
 
     def renew() -> None:
