@@ -322,6 +322,23 @@ def test_two_parts_give_the_bits_of_an_interpolation(spec):
         assert torch.equal(blend(target, rows, share), target.lerp(target[rows[1]], share[1].item()))
 
 
+def test_ricaps_parts_are_summed_from_the_largest():
+    """In the order of the areas as before, in float32, where it shows in the last bit."""
+    image, target = torch.zeros(32, 1, 11, 7), torch.eye(3)[torch.arange(32) % 3]
+    other_way = 0
+    for number in range(100):
+        _, rows, share = bound("ricap(alpha=1)").mix(image, number)
+        ranked = sorted(zip(share.tolist(), target[rows], strict=True), key=lambda part: -part[0])
+        expected, backwards = torch.zeros(32, 3), torch.zeros(32, 3)
+        for one, part in ranked:
+            expected += part * one
+        for one, part in reversed(ranked):
+            backwards += part * one
+        assert torch.equal(blend(target, rows, share), expected)
+        other_way += not torch.equal(expected, backwards)
+    assert other_way > 10
+
+
 @pytest.mark.parametrize("official", [False, True])
 @pytest.mark.parametrize("spec", ["p", "c"])
 def test_under_the_official_ricap_scores_go_to_the_wrong_examples(spec, official):

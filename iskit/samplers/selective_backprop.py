@@ -74,7 +74,7 @@ class SelectiveBackprop(Sampler):
                 f"without selection: raise budget or epochs, or lower the sampler option history={self.history}"
             )
         self.beta = self.derived() if self.given is None else self.given
-        # Candidates before the first pool that is scored, whose losses the official H does not get.
+        # Candidates before the first pool that is scored: the official H is read as if they had not been.
         self.unknown = self.warmup // batch_size * batch_size if self.official else 0
         self.seen = torch.zeros((), dtype=torch.int64)  # candidates; stays on the host, which steers by it
         self.last = torch.zeros(self.n if self.stale > 1 else 0, device=self.device)
@@ -138,7 +138,6 @@ class SelectiveBackprop(Sampler):
 
     def update(self, outcome: Outcome) -> None:
         if int(self.seen) <= self.warmup:  # nothing is scored yet: the training losses are for free
-            if not self.official:
-                self.remember(outcome.loss)
+            self.remember(outcome.loss)
             if self.stale > 1:
                 self.last[outcome.batch.index] = outcome.loss
