@@ -183,7 +183,9 @@ def choose(make: Callable[..., View | str], **choices: Callable[[], list[Any]]) 
         for name, values in choices.items():
             options = tuple(values())
             if options != dropdowns[name].options:
+                kept = dropdowns[name].value
                 dropdowns[name].options = options
+                dropdowns[name].value = kept if kept in options else options[0]
         draw()
 
     renew()
