@@ -185,7 +185,7 @@ def choose(make: Callable[..., View | str], **choices: Callable[[], list[Any]]) 
             if options != dropdowns[name].options:
                 kept = dropdowns[name].value
                 dropdowns[name].options = options
-                dropdowns[name].value = kept if kept in options else options[0]
+                dropdowns[name].value = kept if kept in options else next(iter(options), None)
         draw()
 
     renew()
