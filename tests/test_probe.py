@@ -155,10 +155,11 @@ def test_freed_memory_is_kept():
         "import torch; from iskit.probe import keep_memory\n"
         "def resident(): return int(open('/proc/self/statm').read().split()[1]) * 4096\n"
         "def grown():\n"
-        "    before = resident(); block = torch.ones(16 << 20); del block; return resident() - before\n"
+        "    before = resident(); block = torch.ones(10 << 20); del block; return resident() - before\n"
         "assert grown() < 8 << 20\n"
         "assert keep_memory()\n"
-        "assert grown() > 60 << 20\n"
-        "assert min(grown() for _ in range(4)) < 8 << 20\n"  # the same memory again
+        "assert grown() > 30 << 20\n"
+        "many = [grown() for _ in range(30)]\n"
+        "assert max(many[-5:]) < 8 << 20, many\n"  # the same memory again; some glibc take a few blocks until then
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
