@@ -68,7 +68,7 @@ def curves(frame: pd.DataFrame) -> go.Figure:
                     col=column,
                 )
     figure.update_xaxes(title_text="budget spent", tickformat=".0%", range=[0, 1.02])
-    return _styled(figure, "Over the run", ROW_HEIGHT)
+    return styled(figure, "Over the run", ROW_HEIGHT)
 
 
 def costs(frame: pd.DataFrame) -> go.Figure:
@@ -94,7 +94,7 @@ def costs(frame: pd.DataFrame) -> go.Figure:
             highest = frame.filter(regex=f"^{prefix}").max(axis=None)
             figure.update_xaxes(range=[0, 1.25 * float(highest) or 1], row=1, col=column)
     figure.update_yaxes(autorange="reversed")
-    return _styled(figure, "What it cost", 300)
+    return styled(figure, "What it cost", 300)
 
 
 def sample_counts(frame: pd.DataFrame) -> go.Figure:
@@ -121,14 +121,14 @@ def sample_counts(frame: pd.DataFrame) -> go.Figure:
         )
     figure.update_xaxes(title_text="examples, most trained first", tickformat=".0%")
     figure.update_yaxes(title_text="times trained", rangemode="tozero")
-    return _styled(figure, title, ROW_HEIGHT, legend=len(frame) > 1)
+    return styled(figure, title, ROW_HEIGHT, legend=len(frame) > 1)
 
 
 def gallery(frame: pd.DataFrame, sampler: str = "p", each: int = 10) -> go.Figure:
     """The images that a sampler trained most and least, over all runs of it in the frame."""
     runs = frame[frame["sampler"] == sampler]
     if runs.empty:
-        return _styled(go.Figure(), f"No run of {samplers.title(sampler)} here", 120)
+        return styled(go.Figure(), f"No run of {samplers.title(sampler)} here", 120)
     one = runs.iloc[0]
     data = load(one["dataset"], files.root() / one["data_dir"], int(one["validation"]), torch.device("cpu"))
     total = np.sum([counts_of(path) for path in runs["path"]], axis=0)
@@ -157,7 +157,7 @@ def most_and_least(data: Dataset, trained: np.ndarray, each: int = 10, title: st
         figure.update_yaxes(
             visible=True, showticklabels=False, showgrid=False, title_text=text, row=row, col=1, ticks=""
         )
-    return _styled(figure, title or "Most and least trained images", 280)
+    return styled(figure, title or "Most and least trained images", 280)
 
 
 def live(news: Mapping[Experiment, Sequence[tuple[float, float]]]) -> go.Figure:
@@ -180,7 +180,7 @@ def live(news: Mapping[Experiment, Sequence[tuple[float, float]]]) -> go.Figure:
         shown.add(e.sampler)
     figure.update_xaxes(title_text="budget spent", tickformat=".0%", range=[0, 1.02])
     figure.update_yaxes(title_text="test accuracy (%)")
-    return _styled(figure, "While training", ROW_HEIGHT)
+    return styled(figure, "While training", ROW_HEIGHT)
 
 
 def _name(run: Mapping[str, Any], frame: pd.DataFrame) -> str:
@@ -260,10 +260,11 @@ def _by_augment(
         if panel + columns >= len(augments):
             figure.update_xaxes(title_text=x_title, row=panel // columns + 1, col=panel % columns + 1)
     figure.update_yaxes(title_text=y_title, col=1)
-    return _styled(figure, title, max(ROW_HEIGHT * rows + 40, 140 + 20 * len(shown)))  # room for the whole legend
+    return styled(figure, title, max(ROW_HEIGHT * rows + 40, 140 + 20 * len(shown)))  # room for the whole legend
 
 
-def _styled(figure: go.Figure, title: str, height: int, legend: bool = True) -> go.Figure:
+def styled(figure: go.Figure, title: str, height: int, legend: bool = True) -> go.Figure:
+    """The look that all figures share."""
     return figure.update_layout(
         template="plotly_white",
         title={"text": title, "x": 0, "xref": "paper", "font_size": 17},
