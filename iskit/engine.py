@@ -10,8 +10,8 @@ from papermill.exceptions import PapermillExecutionError
 from papermill.log import logger
 from papermill.utils import find_first_tagged_cell_index
 
-from iskit.errors import InputError
-from iskit.experiment import Experiment, check_names
+from iskit.errors import InputError, suggest
+from iskit.experiment import Experiment, check_names, typed
 from iskit.notebook import GRID, assignments
 from iskit.report import add_images
 from iskit.run import Run
@@ -27,7 +27,8 @@ class Refused(click.ClickException, InputError):
 class Engine(NBClientEngine):
     """`papermill NB OUT -f params.yaml --engine iskit`.
 
-    A notebook's metadata say what its parameters are: `{"iskit": {"settings": "experiment"}}`, or `"grid"`.
+    A notebook's metadata say what its parameters are: `{"iskit": {"settings": "experiment"}}`, or `"grid"`, or `"own"`:
+    names and types are those of its parameters cell.
     The executed notebook's `metadata.iskit.status` is ok, refused, error, timeout or dead kernel: papermill's own
     says "completed" of cells that never ran.
     """
@@ -94,6 +95,12 @@ def check(notebook: Any) -> None:
     given = notebook.metadata.get("papermill", {}).get("parameters", {})
     kind = notebook.metadata.get("iskit", {}).get("settings")
     if kind is None:
+        return
+    if kind == "own":
+        for name, value in given.items():
+            if name not in defaults:
+                raise InputError(f"unknown setting {name!r}: {suggest(name, defaults)}")
+            typed(name, value, type(defaults[name]))
         return
     check_names(given, also=GRID if kind == "grid" else ())
     settings = {**defaults, **given}

@@ -57,7 +57,7 @@ class Experiment:
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
-            object.__setattr__(self, f.name, _typed(f.name, getattr(self, f.name), type(f.default)))
+            object.__setattr__(self, f.name, typed(f.name, getattr(self, f.name), type(f.default)))
         for name, known in CHOICES.items():
             if getattr(self, name) not in known:
                 raise InputError(f"{name}={getattr(self, name)!r} is unknown: give one of {', '.join(known)}")
@@ -146,8 +146,8 @@ def _literal(value: Any) -> str:
     return json.dumps(value) if isinstance(value, str) else repr(value)  # double quotes, as formatters want them
 
 
-def _typed(name: str, value: Any, kind: type) -> Any:
-    """The value as its field's type; numbers may come as text (YAML 1.1 reads 1e-3 as a string)."""
+def typed(name: str, value: Any, kind: type) -> Any:
+    """The value as a setting's type; numbers may come as text (YAML 1.1 reads 1e-3 as a string). InputError if not."""
     try:
         if kind is bool:
             return {"true": True, "false": False}[str(value).lower()]

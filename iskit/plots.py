@@ -68,7 +68,7 @@ def curves(frame: pd.DataFrame) -> go.Figure:
                     col=column,
                 )
     figure.update_xaxes(title_text="budget spent", tickformat=".0%", range=[0, 1.02])
-    return _styled(figure, "Over the run", ROW_HEIGHT)
+    return styled(figure, "Over the run", ROW_HEIGHT)
 
 
 def costs(frame: pd.DataFrame) -> go.Figure:
@@ -94,7 +94,7 @@ def costs(frame: pd.DataFrame) -> go.Figure:
             highest = frame.filter(regex=f"^{prefix}").max(axis=None)
             figure.update_xaxes(range=[0, 1.25 * float(highest) or 1], row=1, col=column)
     figure.update_yaxes(autorange="reversed")
-    return _styled(figure, "What it cost", 300)
+    return styled(figure, "What it cost", 300)
 
 
 def sample_counts(frame: pd.DataFrame) -> go.Figure:
@@ -121,7 +121,7 @@ def sample_counts(frame: pd.DataFrame) -> go.Figure:
         )
     figure.update_xaxes(title_text="examples, most trained first", tickformat=".0%")
     figure.update_yaxes(title_text="times trained", rangemode="tozero")
-    return _styled(figure, title, ROW_HEIGHT, legend=len(frame) > 1)
+    return styled(figure, title, ROW_HEIGHT, legend=len(frame) > 1)
 
 
 def choosers(frame: pd.DataFrame) -> list[str]:
@@ -162,7 +162,7 @@ def most_and_least(data: Dataset, trained: np.ndarray, each: int = 10, title: st
         figure.update_yaxes(
             visible=True, showticklabels=False, showgrid=False, title_text=text, row=row, col=1, ticks=""
         )
-    return _styled(figure, title or "Most and least trained images", 280)
+    return styled(figure, title or "Most and least trained images", 280)
 
 
 def live(news: Mapping[Experiment, Sequence[tuple[float, float]]]) -> go.Figure:
@@ -186,7 +186,7 @@ def live(news: Mapping[Experiment, Sequence[tuple[float, float]]]) -> go.Figure:
         shown.add(name)
     figure.update_xaxes(title_text="budget spent", tickformat=".0%", range=[0, 1.02])
     figure.update_yaxes(title_text="test accuracy (%)")
-    return _styled(figure, "While training", max(ROW_HEIGHT, 140 + 20 * len(shown)))
+    return styled(figure, "While training", max(ROW_HEIGHT, 140 + 20 * len(shown)))
 
 
 def _name(run: Mapping[str, Any], frame: pd.DataFrame) -> str:
@@ -267,10 +267,11 @@ def _by_augment(
         if panel + columns >= len(augments):
             figure.update_xaxes(title_text=x_title, row=panel // columns + 1, col=panel % columns + 1)
     figure.update_yaxes(title_text=y_title, col=1)
-    return _styled(figure, title, max(ROW_HEIGHT * rows + 40, 140 + 20 * len(shown)))  # room for the whole legend
+    return styled(figure, title, max(ROW_HEIGHT * rows + 40, 140 + 20 * len(shown)))  # room for the whole legend
 
 
-def _styled(figure: go.Figure, title: str, height: int, legend: bool = True) -> go.Figure:
+def styled(figure: go.Figure, title: str, height: int, legend: bool = True) -> go.Figure:
+    """The look that all figures share."""
     return figure.update_layout(
         template="plotly_white",
         title={"text": title, "x": 0, "xref": "paper", "font_size": 17},

@@ -1,8 +1,10 @@
 """What suits this machine: threads and precision of a training step on a CPU, measured once and kept on disk.
 
 Both change the last bits of a run, so they must not depend on who starts it: the command line, a notebook and a
-sweep's workers all find the same answer in the cache. The margins keep a tie from being settled by noise.
-Memory format needs no measurement: channels-last was never slower by more than 2 % (RECORDS.md).
+sweep's workers all find the same answer in the cache. Nor on what else the machine does just then: a step is timed on
+one thread, by that thread's own clock, which stands still while others have the core. (Timed by the wall, with all
+threads, the answer changed with the load.) Memory format needs no measurement: channels-last was never slower than
+contiguous by more than 2 %.
 """
 
 import copy
@@ -13,6 +15,7 @@ import json
 import math
 import platform
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,9 +26,10 @@ from torch import nn
 from iskit import files
 from iskit.data.cache import locked
 
-DOUBLING = 1.4  # twice the threads must be so many times faster: else the cores are better used by another run
+THREAD = 3e-3  # seconds of a step's work that make a thread worth waking; less is better left to another run
 BF16 = 1.2  # bf16 must be so many times faster than float32 to be worth its rounding
-ENOUGH = 0.05  # seconds that one way is timed, at least one step
+ROWS = 64  # at most in a timed step: enough to compare, and large networks take their time
+ENOUGH = 0.1  # seconds that each precision is timed, at least one step
 
 
 @dataclass(frozen=True)
@@ -60,52 +64,46 @@ def choose(
         try:
             return Choice(**files.read_json(path)["choice"])
         except (OSError, ValueError, KeyError, TypeError):  # absent or damaged
-            step = Step(model, shape, batch_size)
-            choice = step.choice(precision)
-            seconds = {f"{threads} x {kind}": seconds for (threads, kind), seconds in step.seconds.items()}
+            kinds = ("float32", "bf16") if precision == "auto" else (precision,)
+            seconds = timed(Step(model, shape, min(batch_size, ROWS)), kinds)
+            if precision == "auto":
+                precision = "bf16" if seconds["float32"] > BF16 * seconds["bf16"] else "float32"
+            work = seconds[precision] * batch_size / min(batch_size, ROWS)
+            choice = Choice(min(torch.get_num_threads(), max(1, int(work / THREAD))), precision)
             files.write_json(path, {"choice": asdict(choice), **key, "seconds": seconds})
             return choice
 
 
-class Step:
-    """Times a training step of a copy of the model; the model and torch's generator stay as they are."""
+def timed(step: Callable[[str], None], kinds: Iterable[str]) -> dict[str, float]:
+    """Seconds that one thread works for a step in each precision: the fewest seen."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    found = {}
+    try:
+        with torch.random.fork_rng(devices=[]):
+            for kind in kinds:
+                step(kind)  # allocates, and prepares kernels
+                laps: list[float] = []
+                while sum(laps) < ENOUGH:
+                    start = time.thread_time()
+                    step(kind)
+                    laps.append(time.thread_time() - start)
+                found[kind] = min(laps)
+    finally:
+        torch.set_num_threads(before)
+    return found
 
-    def __init__(self, model: nn.Module, shape: tuple[int, int, int], batch_size: int):
+
+class Step:
+    """`step(precision)` is a training step of a copy of the model: the model itself stays as it is."""
+
+    def __init__(self, model: nn.Module, shape: tuple[int, int, int], rows: int):
         self.model = copy.deepcopy(model)
-        pixels = torch.linspace(-2, 2, batch_size * math.prod(shape)).view(batch_size, *shape)
+        pixels = torch.linspace(-2, 2, rows * math.prod(shape)).view(rows, *shape)
         self.image = pixels.contiguous(memory_format=torch.channels_last)
         self.optimizer = torch.optim.SGD(self.model.parameters(), 0.0, 0.9, fused=True)
-        self.seconds: dict[tuple[int, str], float] = {}
 
-    def choice(self, precision: str) -> Choice:
-        before = torch.get_num_threads()
-        with torch.random.fork_rng(devices=[]):
-            try:
-                first = "float32" if precision == "auto" else precision
-                threads = before
-                while threads > 1 and self.time(threads // 2, first) < DOUBLING * self.time(threads, first):
-                    threads //= 2
-                if precision == "auto":
-                    faster = self.time(threads, "float32") > BF16 * self.time(threads, "bf16")
-                    precision = "bf16" if faster else "float32"
-                return Choice(threads, precision)
-            finally:
-                torch.set_num_threads(before)
-
-    def time(self, threads: int, precision: str) -> float:
-        """Seconds of one step: the shortest seen, for anything else on the machine only makes it longer."""
-        if (threads, precision) not in self.seconds:
-            torch.set_num_threads(threads)
-            self._step(precision)  # allocates, and prepares kernels
-            laps: list[float] = []
-            while not laps or sum(laps) < ENOUGH:
-                start = time.perf_counter()
-                self._step(precision)
-                laps.append(time.perf_counter() - start)
-            self.seconds[threads, precision] = min(laps)
-        return self.seconds[threads, precision]
-
-    def _step(self, precision: str) -> None:
+    def __call__(self, precision: str) -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16", cache_enabled=False):
             logits = self.model(self.image)
         F.cross_entropy(logits.float(), torch.zeros(len(logits), dtype=torch.int64)).backward()

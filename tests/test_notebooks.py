@@ -60,7 +60,7 @@ def test_committed_without_outputs_with_one_typed_parameters_cell(path):
         assert "  # " in line, f"{line} has no comment"
     assert notebook.cells[0].cell_type == "markdown"
     assert notebook.cells[0].source.startswith("# ")
-    assert notebook.metadata.iskit.settings in ("experiment", "grid")
+    assert notebook.metadata.iskit.settings in ("experiment", "grid", "own")
 
 
 def test_run_notebook_has_the_parameters_of_an_experiment():
@@ -112,6 +112,16 @@ def test_augmentations_in_batch(project):
     assert "ricap: rows sum to 1.000" in str(outputs(notebook))
 
 
+def test_speed_in_smoke_size_measures_and_shows(project):
+    done = papermill("speed.ipynb", {"part": "select", "smoke": True}, "--engine", "iskit")
+    assert done.returncode == 0, done.stderr
+    notebook = nbformat.read("out.ipynb", as_version=4)
+    assert notebook.metadata.iskit.status == "ok"
+    assert any("application/vnd.plotly.v1+json" in o.get("data", {}) for o in outputs(notebook))
+    [kept] = Path("outputs/bench").glob("select-*.json")
+    assert json.loads(kept.read_text())["about"]["smoke"] is True
+
+
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
@@ -124,6 +134,8 @@ def test_augmentations_in_batch(project):
         ("00_quickstart.ipynb", {"sampler": ["unif", "q"]}, "sampler='q' is unknown"),
         ("00_quickstart.ipynb", {"samplers": ["unif"]}, "did you mean 'sampler'?"),
         ("00_quickstart.ipynb", {"seeds": 0}, "seeds=0"),
+        ("speed.ipynb", {"prat": "train"}, "unknown setting 'prat': did you mean 'part'?"),
+        ("speed.ipynb", {"smoke": "perhaps"}, "smoke='perhaps' must be true or false"),
     ],
 )
 def test_engine_refuses_before_a_kernel_starts(project, monkeypatch, name, settings, message):

@@ -14,7 +14,7 @@ from iskit import files, probe
 from iskit.bench import augment as augmentation
 from iskit.bench.select import overhead, selection
 from iskit.bench.tasks import tasks
-from iskit.bench.train import AUGMENTS, training
+from iskit.bench.train import AUGMENTS, Way, training, ways
 from iskit.run import commit
 
 Tables = dict[str, pd.DataFrame]
@@ -23,10 +23,9 @@ Tables = dict[str, pd.DataFrame]
 def train(folder: str, smoke: bool) -> Tables:
     """The kit beside the plain loop, for networks of three sizes."""
     experiments, _ = tasks(folder, smoke)
-    augments = ("standard", "standard|mixup") if smoke else AUGMENTS
-    laps, workers = (1, 1) if smoke else (5, 4)
+    chosen = [Way("plain, 1 workers", "standard", 1), Way("iskit", "standard")] if smoke else ways(AUGMENTS, workers=4)
     return {
-        f"train, {e.model}": training(e, augments, workers, laps, 128 if smoke else images)
+        f"train, {e.model}": training(e, chosen, laps=1 if smoke else 5, images=128 if smoke else images)
         for e, images in zip(experiments[: 1 if smoke else None], (0, 0, 2560), strict=False)
     }
 

@@ -32,7 +32,8 @@ AUGMENTS = ("standard", "standard|mixup", "standard|ricap", "randaugment|standar
 
 @dataclass(frozen=True)
 class Way:
-    """A way to train: the kit (workers None), or the plain loop; threads: 0 for torch's own number; runs: at once."""
+    """A way to train: the kit (workers None), or the plain loop; threads: 0 for torch's own number;
+    runs: at once, 0 for as many as the cores hold, given the threads of the way before."""
 
     name: str
     augment: str
@@ -51,47 +52,43 @@ class Lap:
     net: float
 
 
-def training(
-    experiment: Experiment,
-    augments: Sequence[str] = AUGMENTS,
-    workers: int = 4,
-    laps: int = 5,
-    images: int = 0,
-) -> pd.DataFrame:
-    """One row a way to train the experiment's model on its data: the plain loop, and the kit with each augmentation.
+def ways(augments: Sequence[str], workers: int) -> list[Way]:
+    """The plain loop as everyone writes it, then as one may tune it; the kit with each augmentation, and as in a sweep.
+
+    workers: processes of the plain loop's DataLoader.
+    """
+    known = [augment for augment in augments if augment in TRANSFORMS] or ["standard"]
+    return [
+        *(Way(f"plain, {workers} workers", augment, workers) for augment in known),
+        Way(f"plain, {workers} kept", known[0], workers, keep=True),
+        Way(f"plain, {workers} kept, 1 thread", known[0], workers, keep=True, threads=1),
+        Way("plain, no workers", known[0], 0),
+        Way("plain, no workers, 1 thread", known[0], 0, threads=1),
+        *(Way("iskit", augment) for augment in augments),
+        Way("iskit, as in a sweep", augments[0], runs=0),
+    ]
+
+
+def training(experiment: Experiment, ways: Sequence[Way], laps: int = 5, images: int = 0) -> pd.DataFrame:
+    """One row a way to train the experiment's model on its data; the first of them is a plain loop.
 
     Each way lives in a process of its own; they take turns, a lap of `images` (0: an epoch) each, so that what else
-    the machine does meets all of them. Medians over the laps. workers: processes of the plain loop's DataLoader.
-    Columns: images_per_second, its relative deviation over the laps; times_plain: against the plain loop with workers,
-    times_best: against the fastest plain one, of the same augmentation (or else the first); step_ms; around_us: what a
-    step takes around the network's own forward, backward and update; flop_share, byte_share of this device's
-    ceilings; seconds of each phase; peak_mb of the process that trains (the plain loop's workers come on top);
-    threads, precision.
+    the machine does meets all of them. Medians over the laps.
+    Columns: images_per_second, its relative deviation over the laps; times_plain: against the first way, times_best:
+    against the fastest plain one, of the same augmentation (or else the first); step_ms; around_us: what a step takes
+    around the network's own forward, backward and update; flop_share, byte_share of this device's ceilings; seconds
+    of each phase; peak_mb of the process that trains (the plain loop's workers come on top); threads, precision.
     """
-    plain = [augment for augment in augments if augment in TRANSFORMS] or ["standard"]
-    ways = [Way(f"plain, {workers} workers", augment, workers) for augment in plain]
-    ways += [
-        Way(f"plain, {workers} kept", plain[0], workers, keep=True),
-        Way(f"plain, {workers} kept, 1 thread", plain[0], workers, keep=True, threads=1),
-        Way("plain, no workers", plain[0], 0),
-        Way("plain, no workers, 1 thread", plain[0], 0, threads=1),
-    ]
-    ways += [Way("iskit", augment) for augment in augments]
     with ExitStack() as stack:
         teams: list[list[ProcessPoolExecutor]] = []
         rows: list[dict[str, Any]] = []
 
-        def begin(way: Way) -> None:
-            team = [ProcessPoolExecutor(1, mp_context=get_context("spawn")) for _ in range(way.runs)]
+        for way in ways:
+            runs = way.runs or max(1, cores() // rows[-1]["threads"])
+            team = [ProcessPoolExecutor(1, mp_context=get_context("spawn")) for _ in range(runs)]
             teams.append([stack.enter_context(process) for process in team])
             about = [process.submit(_begin, experiment, way, files.root()).result() for process in team]
-            rows.append({"way": way.name, "augment": way.augment, **about[0]})
-
-        for way in ways:
-            begin(way)
-        runs = cores() // rows[-1]["threads"] if rows[-1]["device"] == "cpu" else 1
-        if runs > 1:  # as in a sweep
-            begin(Way(f"iskit, {runs} runs at once", augments[0], runs=runs))
+            rows.append({"way": way.name, "augment": way.augment, "runs": runs, **about[0]})
         past = [[_together(team, images) for team in teams] for _ in range(laps)]
         for number, (team, row) in enumerate(zip(teams, rows, strict=True)):
             speeds = [lap[number].images / lap[number].seconds for lap in past]
@@ -103,7 +100,7 @@ def training(
     kit = frame["way"].str.startswith("iskit")
     for name, chosen in {"times_plain": frame["way"] == ways[0].name, "times_best": ~kit}.items():
         base = frame[chosen].groupby("augment")["images_per_second"].max()
-        frame[name] = frame["images_per_second"] / frame["augment"].map(base).fillna(base[plain[0]])
+        frame[name] = frame["images_per_second"] / frame["augment"].map(base).fillna(base[ways[0].augment])
     frame["step_ms"] = 1e3 * experiment.batch_size / frame["images_per_second"]
     frame["around_us"] = (1e3 * (frame["step_ms"] - frame["net_ms"])).where(frame["way"] == "iskit")
     frame[["flop_share", "byte_share"]] = _shares(frame)
@@ -168,8 +165,12 @@ class Kit:
         """Seconds of a step of the network alone, with the same threads and precision."""
         if self.net is None:
             return nan
-        self.net.seconds.clear()
-        return self.net.time(self.choice.threads, self.choice.precision)
+        seconds = []
+        for _ in range(5):
+            start = time.perf_counter()
+            self.net(self.choice.precision)
+            seconds.append(time.perf_counter() - start)
+        return min(seconds)
 
     def evaluate(self) -> None:
         evaluate(self.trainer.model, self.trainer.data, bf16=self.trainer.bf16)

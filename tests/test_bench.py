@@ -1,0 +1,256 @@
+"""The benchmark counts right and compares like with like. No test asserts on a time."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from iskit import files
+from iskit.augment import Pipeline
+from iskit.bench import figures, report
+from iskit.bench.limits import ceiling, work
+from iskit.bench.plain import TRANSFORMS, Images, Plain
+from iskit.bench.select import overhead, selection
+from iskit.bench.tasks import NOISE, tasks
+from iskit.bench.train import AUGMENTS, Way, training, ways
+from iskit.data import datasets
+from iskit.errors import InputError
+from iskit.experiment import Experiment
+from iskit.models import models
+from iskit.samplers import samplers
+from iskit.schedules import linear
+from iskit.trainer import Trainer
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.setenv("ISKIT_ROOT", str(tmp_path))
+    return tmp_path
+
+
+def linear_net() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+
+
+# --- What is counted ---
+
+
+def test_flops_of_a_linear_layer_in_closed_form():
+    inputs, classes, b = 48, 10, 4
+    counted = work(nn.Sequential(nn.Flatten(), nn.Linear(inputs, classes)), torch.ones(b, 3, 4, 4), classes)
+    assert counted.flop == 2 * 2 * inputs * classes  # forward, and the weight's gradient: the image needs none
+
+
+@pytest.mark.parametrize(("width", "flop"), [(64, 3.329e9), (16, None)])
+def test_flops_of_resnet18_are_three_forwards_less_the_image_s_gradient(width, flop):
+    """He et al.'s counts: 555.4 MMAC forward at 32 pixels and width 64."""
+    model = models.create(f"resnet18(width={width})", 10, 3, 32)
+    pixels, channels, forward = 32 * 32, 3, 0
+    forward += 9 * channels * width * pixels
+    inputs = width
+    for group in range(4):
+        outputs, pixels = width * 2**group, 32 * 32 // 4**group
+        forward += 9 * inputs * outputs * pixels + 3 * 9 * outputs * outputs * pixels
+        forward += inputs * outputs * pixels * (group > 0)  # the projection
+        inputs = outputs
+    forward += inputs * 10
+    counted = work(model, torch.ones(1, 3, 32, 32), 10)
+    assert counted.flop == 2 * (3 * forward - 9 * 3 * width * 32 * 32)
+    if flop:
+        assert counted.flop == pytest.approx(flop, rel=1e-3)
+
+
+def test_work_is_an_image_s_share_in_any_batch():
+    model = models.create("cnn(width=4)", 10, 1, 8)
+    one, many = (work(model, torch.ones(b, 1, 8, 8), 10) for b in (1, 16))
+    assert one.flop == many.flop
+    assert one.bytes > many.bytes  # the weights are shared
+
+
+def test_bytes_are_what_every_operation_takes_and_gives():
+    """One weight, one example: forward x (4 bytes), w, y; every further operation is on single numbers, too."""
+
+    class One(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(torch.ones(1 << 16))
+
+        def forward(self, image):
+            return (self.w * 2).view(1, -1)
+
+    class Two(One):
+        def forward(self, image):
+            return ((self.w * 2) * 3).view(1, -1)
+
+    size = (1 << 16) * 4
+    one, two = (work(model(), torch.ones(1), 1 << 16).bytes for model in (One, Two))
+    assert two - one == 2 * 2 * size  # read and written, in the forward and in the backward pass
+    assert one % 4 == 0
+
+
+def test_bf16_moves_fewer_bytes_for_the_same_work():
+    model = models.create("resnet8", 10, 3, 16)
+    image = torch.ones(8, 3, 16, 16)
+    full, half = (work(model, image, 10, bf16=bf16) for bf16 in (False, True))
+    assert full.flop == half.flop
+    assert half.bytes < full.bytes
+
+
+def test_ceilings_are_positive_and_finite():
+    most = ceiling(torch.device("cpu"), side=64, megabytes=1)
+    assert 0 < most.flop < 1e18
+    assert 0 < most.bytes < 1e18
+
+
+# --- The plain loop is the same recipe ---
+
+
+def test_plain_images_are_the_kit_s(tmp_path):
+    data = datasets.create("digits(limit=50)", tmp_path).load()
+    plain = Plain(linear_net(), data, augment="none", workers=0, batch_size=50, epochs=1, lr=0.1)
+    image = torch.stack([plain.train.dataset[number][0] for number in range(50)])
+    torch.testing.assert_close(image, data.normalise(data.image), rtol=0, atol=1e-5)
+    assert [plain.train.dataset[number][1] for number in range(50)] == data.label.tolist()
+
+
+def test_plain_crops_are_crops_of_the_padded_image(tmp_path):
+    data = datasets.create("digits(limit=20)", tmp_path).load()
+    from torchvision import transforms
+
+    images = Images(data.image, data.label, transforms.Compose([*TRANSFORMS["standard"](data), transforms.ToTensor()]))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        shown = torch.stack([images[number][0] for number in range(20)])
+    padded = torch.nn.functional.pad(data.image[..., 0].float() / 255, (data.pad,) * 4)
+    corners = range(2 * data.pad + 1)
+    for number in range(20):
+        crops = [padded[number, y : y + 8, x : x + 8] for y in corners for x in corners]
+        assert any(torch.allclose(shown[number, 0], crop, atol=1e-6) for crop in crops)
+    assert not torch.equal(shown[:, 0], data.image[..., 0].float() / 255)
+
+
+def test_plain_loop_and_kit_come_to_a_similar_loss(tmp_path):
+    data = datasets.create("digits(limit=600)", tmp_path).load()
+    recipe = {"batch_size": 32, "epochs": 8, "lr": 0.05}
+
+    def network() -> nn.Module:
+        torch.manual_seed(1)
+        return models.create("cnn(width=8)", 10, 1, 8)
+
+    with torch.random.fork_rng():
+        plain = Plain(network(), data, workers=0, **recipe)
+        torch.manual_seed(1)
+        losses = [plain.epoch()[0] for _ in range(8)]
+        accuracy, loss = plain.evaluate()
+        kit = Trainer(
+            network(), data, samplers.create("sgd"), Pipeline.parse("standard"), budget=1.0, schedule=linear, evals=8,
+            **recipe,
+        )  # fmt: skip
+    for _ in kit:
+        pass
+    past = kit.history.frame()
+    assert plain.optimizer.param_groups[0]["lr"] == pytest.approx(0, abs=1e-9)
+    np.testing.assert_allclose(past["train_loss"], losses, rtol=0.3, atol=0.03)
+    assert past["accuracy"].iloc[-1] == pytest.approx(accuracy, abs=8)
+    assert past["loss"].iloc[-1] == pytest.approx(loss, rel=0.5)
+
+
+def test_plain_refuses_what_it_does_not_know(tmp_path):
+    data = datasets.create("digits(limit=50)", tmp_path).load()
+    with pytest.raises(InputError, match=r"augment='ricap' is not in the plain loop"):
+        Plain(linear_net(), data, augment="ricap", batch_size=10, epochs=1, lr=0.1)
+
+
+# --- Whole benchmarks, in smoke size ---
+
+
+def test_training_compares_all_ways_of_one_network(project):
+    one = Experiment(dataset="digits(limit=96)", model="cnn(width=4)", batch_size=32)
+    contenders = [
+        Way("plain, 1 workers", "standard", 1),
+        Way("plain, no workers", "standard", 0),
+        Way("iskit", "standard|mixup"),
+    ]
+    frame = training(one, contenders, laps=2, images=40)
+    assert frame["way"].tolist() == [way.name for way in contenders]
+    kit = frame[2:]
+    assert frame["flop"].nunique() == 1
+    assert (frame["images_per_second"] > 0).all()
+    best = frame[frame["way"].str.startswith("plain")]["images_per_second"].max()
+    speed = kit["images_per_second"].item()
+    assert kit["times_best"].item() == pytest.approx(speed / best)
+    assert kit["times_plain"].item() == pytest.approx(speed / frame["images_per_second"].iloc[0])
+    assert kit["step_ms"].item() == pytest.approx(32e3 / speed)
+    for column in ("train_seconds", "eval_seconds", "peak_mb", "net_ms", "flop_share", "byte_share"):
+        assert kit[column].item() > 0
+    figures.speeds({"train, x": frame})
+    figures.shares({"train, x": frame})
+
+
+def test_selection_plans_its_share_of_an_epoch():
+    frame = selection([2000], ["unif", "p"], budget=0.3, repeats=1)
+    assert frame["sampler"].tolist() == ["unif", "p"]
+    assert frame["chosen"].tolist() == [600, 600]
+
+
+def test_overhead_is_against_unif_and_its_passes(project):
+    one = Experiment(dataset="digits(limit=200)", model="cnn(width=4)", budget=0.5, epochs=6, evals=1)
+    frame = overhead(one, ["p", "selective_backprop(beta=1)"], laps=1).set_index("sampler")
+    assert frame.loc["unif", "times_unif"] == frame.loc["unif", "times_cost"] == 1
+    assert frame.loc["p", "times_cost"] == 1
+    # The first epoch trains all; then every second candidate is kept, and each costs a forward pass of three.
+    assert 1.3 < frame.loc["selective_backprop(beta=1)", "times_cost"] < 1.7
+
+
+def test_random_pixels_stand_in_for_images_that_are_not_there(project):
+    experiments, said = tasks("nowhere")
+    assert "random pixels" in said
+    assert "nowhere" in said
+    large = datasets.create(experiments[2].dataset, files.root() / "data").load()
+    assert tuple(large.image.shape) == (NOISE, 32, 32, 3)
+    assert large.image.float().std() > 60
+    again, _ = tasks("nowhere")
+    assert again == experiments
+    (project / "mine").mkdir()
+    experiments, said = tasks("mine")
+    assert said == "images: mine"
+    assert "mine" in experiments[2].dataset
+
+
+def test_bench_keeps_what_it_shows(project):
+    found = report.bench("select", "nowhere", smoke=True)
+    kept = json.loads(found["path"].read_text())
+    assert found["path"].parent == project / "outputs" / "bench"
+    assert kept["about"]["part"] == "select"
+    assert {"device", "versions", "commit", "load_before", "load_after", "threads", "data"} <= set(kept["about"])
+    again = report.read(found["path"])
+    assert list(again["tables"]) == list(found["tables"])
+    for name, table in found["tables"].items():
+        pd.testing.assert_frame_equal(again["tables"][name], table)
+        shown = report.shown(name, table)
+        assert len(shown) == len(table)
+        assert shown.map(lambda text: isinstance(text, str)).all(axis=None)
+    assert not list(found["path"].parent.glob("*.tmp"))
+    figures.overheads(found["tables"])
+
+
+def test_part_must_be_known(project, capsys):
+    from typer.testing import CliRunner
+
+    from iskit.cli import app
+
+    done = CliRunner().invoke(app, ["bench", "trian"])
+    assert isinstance(done.exception, InputError)
+    assert "did you mean 'train'?" in str(done.exception)
+
+
+def test_the_usual_ways_compare_every_augmentation():
+    usual = ways(AUGMENTS, workers=4)
+    assert usual[0] == Way("plain, 4 workers", "standard", 4)
+    assert [way.augment for way in usual if way.name == "iskit"] == list(AUGMENTS)
+    for way in usual:
+        Pipeline.parse(way.augment)
+        assert way.workers is None or way.augment in TRANSFORMS
