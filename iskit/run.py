@@ -160,6 +160,8 @@ class Run:
             weight_decay=e.weight_decay,
             seed=e.seed,
             evals=e.evals,
+            compile=e.compile,
+            deterministic=e.deterministic,
             cache=files.root() / e.data_dir / "cache" / "proxy",
         )
 

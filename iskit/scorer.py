@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,19 +20,27 @@ GRADIENT_ELEMENTS = 1 << 24  # of per-example gradients held at once: 64 MiB in 
 class Scorer:
     """Answers in eval mode, leaves parameters, buffers, gradients and mode as they were, and charges the meter.
 
-    around: entered for each answer, e.g. to set the precision and the clock.
+    around: entered for each answer, e.g. to set the precision and the clock. infer: gives the logits, in place of the
+    function of that name.
     """
 
-    def __init__(self, model: nn.Module, meter: Meter, around: Callable[[], AbstractContextManager] = nullcontext):
+    def __init__(
+        self,
+        model: nn.Module,
+        meter: Meter,
+        around: Callable[[], AbstractContextManager] = nullcontext,
+        infer: Callable[[Tensor], Tensor] | None = None,
+    ):
         self.model, self.meter, self.around = model, meter, around
+        self.infer = infer or partial(logits, model)
 
     def __call__(self, pool: Batch) -> Tensor:
         """Logits (m, K) float32."""
-        with self.around(), eval_mode(self.model), torch.no_grad():
-            logits = self.model(pool.image)
-        check_logits(logits, len(pool))
+        with self.around():
+            found = self.infer(pool.image)
+        check_logits(found, len(pool))
         self.meter.scored(len(pool))
-        return logits.float()
+        return found.float()
 
     def gradient_norm(self, pool: Batch) -> Tensor:
         """(m,) float32: norm of each row's own gradient, see `gradient_norm`.
@@ -49,6 +58,12 @@ def check_logits(logits: Any, rows: int) -> None:
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != rows:
         found = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
         raise InputError(f"the model gives {found} for {rows} examples: it must give logits of shape ({rows}, classes)")
+
+
+def logits(model: nn.Module, image: Tensor) -> Tensor:
+    """What the model gives for images (m, C, H, W), in eval mode and without gradient."""
+    with eval_mode(model), torch.no_grad():
+        return model(image)
 
 
 @contextmanager

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from iskit.errors import InputError
+from iskit.evaluation import evaluate
 from iskit.samplers import Sampler, samplers
-from iskit.trainer import Diverged, Trainer, evaluate
+from iskit.trainer import Diverged, Trainer
 
 # sgd is the full run: its card says that it is always neutral, and a smaller budget is refused.
 BUDGET = {name: 1.0 if samplers.card(name).neutral == "always" else 0.6 for name in samplers}
@@ -195,7 +196,7 @@ def test_evaluate_equals_a_plain_loop(make, digits):
 def test_evaluate_does_not_depend_on_the_size_of_its_batches(make, digits, monkeypatch):
     trainer = make("unif", data=digits, batch_size=32)
     whole = evaluate(trainer.model, digits)
-    monkeypatch.setattr("iskit.trainer.EVAL_BATCH", 7)
+    monkeypatch.setattr("iskit.evaluation.EVAL_BATCH", 7)
     assert evaluate(trainer.model, digits) == pytest.approx(whole, rel=1e-5)
     assert trainer.model.training
 
@@ -334,6 +335,8 @@ def test_a_budget_in_seconds_is_spent_by_training_and_scoring_alone(make):
 @pytest.mark.parametrize("evals", [1, 100])
 def test_a_loss_that_is_no_number_stops_the_run_and_says_where(make, evals):
     trainer = make(lr=0.3, budget=1, evals=evals)
+    batches = []
+    trainer.sampler.update = lambda outcome: batches.append(outcome.batch)
     steps = iter(trainer)
     for _ in range(3):
         next(steps)
@@ -341,8 +344,10 @@ def test_a_loss_that_is_no_number_stops_the_run_and_says_where(make, evals):
         next(trainer.model.parameters()).fill_(float("nan"))
     with pytest.raises(Diverged) as error:
         next(steps)
+    examples = batches[3].index.tolist()[:10]
     assert str(error.value) == (
-        "the loss is not a finite number at step 4 (t=0.060, lr=0.282): try lr=0.03, or precision='float32'"
+        f"the loss is not a finite number at step 4 (t=0.060, lr=0.282) for the examples {examples}: "
+        "try lr=0.03, or look at the images"
     )
 
 
