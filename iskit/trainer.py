@@ -101,6 +101,7 @@ class Trainer:
         fast = compiled(model) if cuda and record and not deterministic else model
         self.learn = Steps(partial(self._learn, model), partial(self._learn, fast), record, self._trial)
         self.infer = Steps(partial(self._infer, model), partial(self._infer, fast), record, self._trial)
+        self.captures = record is not None
         self.evaluated = 0  # evaluations done
 
     def __iter__(self) -> Iterator[float]:

@@ -43,6 +43,13 @@ def flat(state, path: str = "") -> dict:
     return {} if "seconds" in path else {path: state}
 
 
+def dropping(make) -> Trainer:
+    """A trainer of a model with dropout."""
+    trainer = make(budget=1)
+    trainer.model.insert(-1, torch.nn.Dropout(0.5))
+    return trainer
+
+
 class Scores(Sampler):
     """Looks at twice as many candidates as it keeps."""
 
@@ -247,21 +254,16 @@ def test_a_resumed_run_goes_on_counting_seconds(make):
 
 
 def test_dropout_resumes_with_its_random_state(make, tmp_path):
-    def dropping() -> Trainer:
-        trainer = make(budget=1)
-        trainer.model.insert(-1, torch.nn.Dropout(0.5))
-        return trainer
-
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
-        whole = finish(dropping())
+        whole = finish(dropping(make))
         torch.manual_seed(5)
-        killed = dropping()
+        killed = dropping(make)
         for _ in itertools.islice(killed, 10):
             pass
         state = copy.deepcopy(killed.state_dict())
         torch.manual_seed(77)
-        resumed = dropping()
+        resumed = dropping(make)
         resumed.load_state_dict(state)
         assert rows(finish(resumed)) == rows(whole)
 
