@@ -8,6 +8,7 @@ import yaml
 
 from iskit import files
 from iskit.errors import InputError
+from iskit.experiment import BYSTANDERS, Experiment
 
 
 def results(study: str | None = None, outputs: Path | None = None) -> pd.DataFrame:
@@ -50,11 +51,22 @@ def _with_speedup(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.drop(columns="full_seconds")
 
 
+KEYS = ["study", "dataset", "model", "augment", "sampler", "budget", "unit"]
+
+
+def also_varies(frame: pd.DataFrame) -> list[str]:
+    """The settings, beside seed and KEYS, that determine results and are not the same in all of these runs."""
+    others = [name for name in Experiment.help() if name not in (*KEYS, *BYSTANDERS, "seed")]
+    return [name for name in others if name in frame and frame[name].nunique(dropna=False) > 1]
+
+
 def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
-    """Mean and sample deviation over seeds, of seconds the median; one row a configuration."""
-    keys = ["study", "dataset", "model", "augment", "sampler", "budget", "unit"]
+    """Mean and sample deviation over seeds, of seconds the median; one row a configuration.
+
+    Whatever else varies in the frame (epochs, lr, ...) gets a column and rows of its own, see `also_varies`.
+    """
     return (
-        frame.groupby(keys, sort=False)
+        frame.groupby([*KEYS, *also_varies(frame)], sort=False, dropna=False)
         .agg(
             accuracy=("accuracy", "mean"),
             deviation=("accuracy", "std"),

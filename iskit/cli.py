@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from iskit.errors import InputError, suggest
+from iskit.errors import Diverged, InputError, suggest
 from iskit.experiment import Experiment, check_names, read_yaml
 
 app = typer.Typer(
@@ -185,7 +185,7 @@ def _on_signal(stop: Callable[[], None]) -> list[int]:
 
 
 def _table(study: str | None) -> None:
-    from iskit.archive import over_seeds
+    from iskit.archive import also_varies, over_seeds
     from iskit.archive import results as read
 
     frame = read(study)
@@ -194,17 +194,19 @@ def _table(study: str | None) -> None:
             f"no finished runs{f' in study {study!r}' if study else ''}: try iskit run params/quickstart.yaml"
         )
         return
-    for (name, dataset, model), part in over_seeds(frame).groupby(["study", "dataset", "model"], sort=False):
+    for (name, dataset, model), part in frame.groupby(["study", "dataset", "model"], sort=False):
+        further = also_varies(part)
         table = Table(title=f"{name}: {model} on {dataset}", title_justify="left")
         for name in ("augment", "sampler"):
             table.add_column(name, overflow="fold", min_width=10)
-        for name in ("budget", "accuracy %", "seeds", "trained", "cost", "seconds", "saved %", "entropy"):
+        for name in (*further, "budget", "accuracy %", "seeds", "trained", "cost", "seconds", "saved %", "entropy"):
             table.add_column(name, justify="right", no_wrap=True)
-        for row in part.sort_values(["augment", "budget", "sampler"]).to_dict("records"):
+        for row in over_seeds(part).sort_values(["augment", *further, "budget", "sampler"]).to_dict("records"):
             spread = f" ± {row['deviation']:.2f}" if row["seeds"] > 1 else ""
             saved = "" if isnan(row["speedup"]) else f"{row['speedup']:.0f}"
             table.add_row(
-                *(row["augment"], row["sampler"], f"{row['budget']:g}", f"{row['accuracy']:.2f}{spread}"),
+                *(row["augment"], row["sampler"], *(str(row[name]) for name in further)),
+                *(f"{row['budget']:g}", f"{row['accuracy']:.2f}{spread}"),
                 *(str(row["seeds"]), f"{row['backward']:,.0f}", f"{row['equivalent_budget']:.3f}"),
                 *(f"{row['seconds']:.2f}", saved, f"{row['entropy']:.3f}"),
             )
@@ -216,9 +218,9 @@ def _table(study: str | None) -> None:
 
 
 def main() -> None:
-    """The console script: InputError becomes one line and exit code 2."""
+    """The console script: InputError becomes one line and exit code 2, a diverged run one line and exit code 1."""
     try:
         app()
-    except InputError as error:
+    except (InputError, Diverged) as error:
         print(f"iskit: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(2 if isinstance(error, InputError) else 1)

@@ -24,8 +24,12 @@ def diagnose(
     Columns: `variance` = E ||batch gradient - pool gradient||^2; `relative` = as a share of uniform sampling's
     (figure 1 shows its root); `tau`: what gnorm's switch would read; `correlation` (Pearson) and `rank_correlation`
     (Spearman) of the score with the exact norm (figure 2), NaN for uniform.
-    InputError for a pool larger than the training set.
+    InputError for a pool larger than the training set, or data of another kind.
     """
+    if not isinstance(data, Dataset):
+        raise InputError(
+            f"data is a {type(data).__name__}: give an iskit.data.Dataset, whose examples have no transforms"
+        )
     for name, value in {"pool": pool, "batch_size": batch_size}.items():
         if value < 1:
             raise InputError(f"{name}={value} must be at least 1")

@@ -134,6 +134,8 @@ def source(data: Any, *, seed: int = 0, num_workers: int = 0, name: str = "datas
     """Tensors (a tuple or a TensorDataset) or a map-style Dataset as a Source. InputError if it is neither."""
     if isinstance(data, TensorDataset):
         data = data.tensors
+    if isinstance(data, tuple | list) and any(isinstance(part, np.ndarray) for part in data):
+        raise InputError(f"{name} holds arrays: give tensors, torch.from_numpy(array)")
     if isinstance(data, tuple | list) and all(isinstance(part, Tensor) for part in data):
         if len(data) != 2 or data[0].ndim == 0 or data[1].ndim == 0 or len(data[0]) != len(data[1]):
             shapes = ", ".join(str(tuple(part.shape)) for part in data)

@@ -4,10 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from iskit.augment import Pipeline
+from iskit.augment import Pipeline, blend
 from iskit.budget import Budget, Meter
 from iskit.data import Dataset
-from iskit.samplers import Sampler
+from iskit.samplers import Batch, Sampler
 from iskit.walk import Batches, Walk
 
 GPU_CHUNK = 1 << 26  # bytes of images augmented at once: about an epoch of CIFAR's, and 2 GB of what comes between
@@ -50,8 +50,15 @@ class Feed(Batches):
         rows = slice(walk.position - self.view_start, walk.position - self.view_start + most)
         return self.label[rows], self.data.normalise(self.view[rows]), self.target[rows]
 
-    def mix(self, image: Tensor, target: Tensor, number: int) -> tuple[Tensor, Tensor]:
-        return self.augment.mix(image, target, number)
+    def mix(self, group: Batch, number: int) -> None:
+        mixed = self.augment.parts(group.image, number)
+        if mixed is None:
+            return
+        group.image, rows, share = mixed
+        if self.sampler.needs_parts:
+            group.parts = group.target[rows].transpose(0, 1)
+            group.share = share.to(rows.device, non_blocking=True).expand(len(group), -1)
+        group.target = blend(group.target, rows, share)
 
     def forget(self) -> None:
         self.view_epoch = -1

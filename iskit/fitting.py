@@ -138,6 +138,9 @@ def _optimizer(model: nn.Module, optimizer: str | torch.optim.Optimizer, lr: flo
     if isinstance(optimizer, torch.optim.Optimizer):
         if lr is not None:
             raise InputError(f"lr={lr!r} is given beside an optimizer, which has its own: leave it out")
+        own = set(map(id, model.parameters()))
+        if not any(id(p) in own for group in optimizer.param_groups for p in group["params"]):
+            raise InputError("optimizer holds no parameter of this model: make it on model.parameters()")
         return optimizer
     if optimizer not in OPTIMIZERS:
         raise InputError(f"optimizer={optimizer!r} is unknown: {suggest(str(optimizer), OPTIMIZERS)}")

@@ -196,7 +196,7 @@ class BudgetedLoader:
 
     def state_dict(self) -> dict[str, Any]:
         """All that the rest of the run depends on beside the user's model, optimizer and random state."""
-        waiting = None if self.reduced or self.batch is None else vars(self.batch)
+        waiting = None if self.reduced or self.batch is None else self.batch.columns()
         return {
             "sampler": self.sampler.state_dict(),
             "examples": self.examples.state_dict(),

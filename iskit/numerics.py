@@ -1,13 +1,10 @@
-"""How a GPU computes during a run: fastest, or repeatable to the last bit; and what is said when its memory is full."""
+"""How a GPU computes during a run: fastest, or repeatable to the last bit."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
-
-from iskit.errors import InputError
 
 
 @contextmanager
@@ -27,18 +24,3 @@ def numerics(device: torch.device, deterministic: bool) -> Iterator[None]:
             yield
         finally:
             torch.use_deterministic_algorithms(before)
-
-
-@contextmanager
-def memory_told(model: nn.Module, batch_size: int) -> Iterator[None]:
-    """A GPU whose memory is full is an InputError that names the batch size and the model."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        parameters = sum(p.numel() for p in model.parameters())
-        reason = str(error).partition("\n")[0]
-        # From None: the traceback of the failed call would hold its tensors.
-        raise InputError(
-            f"batch_size={batch_size} with a {type(model).__name__} of {parameters:,} parameters does not fit into the "
-            f"GPU's memory: lower batch_size, take a narrower model, or end what else uses the GPU ({reason})"
-        ) from None

@@ -11,7 +11,7 @@ from pandas.io.formats.style import Styler
 from plotly.subplots import make_subplots
 
 from iskit import files
-from iskit.archive import counts_of, history_of, over_seeds
+from iskit.archive import also_varies, counts_of, history_of, over_seeds
 from iskit.data import Dataset
 from iskit.experiment import Experiment
 from iskit.run import load
@@ -194,7 +194,8 @@ def table(frame: pd.DataFrame) -> Styler:
     """Accuracy, mean ± deviation over seeds: a row a sampler and augmentation, a column a budget."""
     means = over_seeds(frame)
     text = means["accuracy"].map("{:.2f}".format) + means["deviation"].map(lambda d: "" if d != d else f" ± {d:.2f}")
-    wide = means.assign(accuracy=text).pivot(index=["augment", "sampler"], columns="budget", values="accuracy")
+    rows = ["augment", "sampler", *also_varies(frame)]
+    wide = means.assign(accuracy=text).pivot(index=rows, columns="budget", values="accuracy")
     return wide.fillna("").rename(columns="{:.0%}".format).style.set_caption("test accuracy (%) by budget")
 
 

@@ -236,14 +236,25 @@ class Run:
                 self._status("stopped", t=trainer.budget.spent(trainer.meter))
                 raise
             except BaseException as error:
+                self._keep(trainer)
                 self._status("stopped" if isinstance(error, KeyboardInterrupt) else "failed", error=str(error))
+                if isinstance(error, torch.OutOfMemoryError):
+                    e = self.experiment
+                    raise InputError(
+                        f"the GPU's memory does not hold batch_size={e.batch_size} of model={e.model!r} on images of "
+                        f"{trainer.data.size} pixels: lower batch_size, or take a smaller model or precision='bf16'"
+                    ) from error
                 raise
-            files.write(self.path / "history.parquet", trainer.history.frame().to_parquet)
-            files.write(self.path / "counts.npy", functools.partial(_save_counts, trainer))
+            self._keep(trainer)
             # Last, for it is what makes the run finished.
             files.write_json(self.path / "result.json", summary(trainer))
             self._status("finished", t=1.0)
             checkpoint.unlink(missing_ok=True)
+
+    def _keep(self, trainer: Trainer) -> None:
+        """What was learnt so far."""
+        files.write(self.path / "history.parquet", trainer.history.frame().to_parquet)
+        files.write(self.path / "counts.npy", functools.partial(_save_counts, trainer))
 
     def _status(self, state: str, **more: Any) -> None:
         now = time.strftime("%Y-%m-%dT%H:%M:%S%z")

@@ -63,6 +63,7 @@ class Sweep:
 
     Finished runs are not trained again; stopped ones leave a checkpoint and go on the next time.
     workers: processes at once; None: as many as leave each run the threads that it uses. On a GPU: one, in turn.
+    Raises InputError, before any is trained, if one of them cannot work.
     """
 
     def __init__(self, experiments: Sequence[Experiment], workers: int | None = None, outputs: Path | None = None):
@@ -87,6 +88,7 @@ class Sweep:
             if run.finished:
                 yield Progress(number, 1.0, run.result["accuracy"], True)
             else:
+                run.check()  # of all, before any is trained
                 waiting.append((number, experiment))
         if waiting:
             yield from self._parallel(waiting)

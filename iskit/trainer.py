@@ -20,7 +20,7 @@ from iskit.evaluation import EVAL_BATCH, measure
 from iskit.feed import Feed
 from iskit.graphs import Steps, compiled, recorder, undone
 from iskit.history import History
-from iskit.numerics import memory_told, numerics
+from iskit.numerics import numerics
 from iskit.proxy import ProxyTrainer
 from iskit.samplers import Outcome, Sampler
 from iskit.scorer import Scorer, eval_mode
@@ -40,8 +40,7 @@ class Trainer:
     of t. precision: float32, bf16, or auto: bf16 on a GPU. compile: off, or auto: on a GPU the model is compiled and
     steps run as CUDA graphs. deterministic: bit-repeatable on a GPU too. cache: folder that keeps the sampler's
     preparations for further runs, None to prepare anew. clock: seconds on the host, for tests of budgets in seconds.
-    Raises InputError for a budget that is too small for one batch and for a batch too large for the GPU's memory,
-    Diverged when the loss stops being a number.
+    Raises InputError for a budget that is too small for one batch, Diverged when the loss stops being a number.
     """
 
     def __init__(
@@ -81,7 +80,8 @@ class Trainer:
         self.meter = Meter()
         self.history = History(len(data), device)
         self.tally = Tally(batch_size, device)
-        self.pace: list[tuple[float, float]] = []  # t and learning rate of each step since the last evaluation
+        self.times: list[float] = []  # t of each step since the last evaluation, or since the run was loaded
+        self.started = 0  # steps before those
         self.watch = Stopwatch(self.meter.seconds, device, clock)
         sampler.bind(label=data.label, budget=self.budget, epochs=epochs, batch_size=batch_size, seed=seed)
         augment.bind(seed=seed, pad=data.pad, flip=data.flip, mean=data.mean)
@@ -105,7 +105,7 @@ class Trainer:
         self.evaluated = 0  # evaluations done
 
     def __iter__(self) -> Iterator[float]:
-        with numerics(self.device, self.deterministic), memory_told(self.model, self.batch_size):
+        with numerics(self.device, self.deterministic):
             if self.meter.steps == 0:
                 with self.watch.during("prepare"):
                     self.sampler.prepare(self.proxy)
@@ -125,15 +125,12 @@ class Trainer:
         # Dropout and the like draw from torch's own generator: seeded a step, so nothing has to be saved. Not by
         # torch.manual_seed: where no GPU is in use it keeps a traceback for later, at every call.
         self.generator.manual_seed((self.seed << 32) + self.meter.steps)
-        rate = self.lr * self.schedule(t)
-        self.rate.fill_(rate)
+        self.rate.fill_(self.lr * self.schedule(t))
+        self.times.append(t)
         key, reason = self._captured(len(batch))
         logits, loss = self.learn(batch.index, batch.image, batch.target, batch.weight, key=key, reason=reason)
         self.sampler.update(Outcome(batch, logits, loss))
         self.meter.trained(len(batch))
-        self.pace.append((t, rate))
-        if self.may_wait:
-            self._check()
 
     def _learn(
         self, network: Callable[[Tensor], Tensor], index: Tensor, image: Tensor, target: Tensor, weight: Tensor
@@ -142,13 +139,14 @@ class Trainer:
         with self._autocast():
             logits = network(image)
         loss = F.cross_entropy(logits.float(), target, reduction="none")
+        self.tally.see(index, target, logits.detach(), loss.detach())
+        if self.may_wait:
+            self._check()  # before the optimizer spoils the model
         self.sampler.reduce(loss, weight).backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
-        logits, loss = logits.detach(), loss.detach()
         self.history.see(index)
-        self.tally.see(index, target, logits, loss)
-        return logits, loss
+        return logits.detach(), loss.detach()
 
     def _infer(self, network: Callable[[Tensor], Tensor], image: Tensor) -> tuple[Tensor]:
         with eval_mode(self.model), torch.no_grad(), self._autocast():
@@ -186,13 +184,17 @@ class Trainer:
         if self.tally.alright():
             return
         fine = int(self.tally.fine)
-        t, rate = self.pace[fine]
+        t, step = self.times[fine], self.started + fine + 1
         examples = [index for index in self.tally.wrong.tolist() if index >= 0][:10]
-        remedy = f"try lr={self.lr / 10:g}" + (", or precision='float32'" if self.bf16 else ", or look at the images")
         raise Diverged(
-            f"the loss is not a finite number at step {self.meter.steps - len(self.pace) + fine + 1} "
-            f"(t={t:.3f}, lr={rate:.3g}) for the examples {examples}: {remedy}"
+            f"the loss is not a finite number at step {step} (t={t:.3f}, lr={self.lr * self.schedule(t):.3g}) "
+            f"for the examples {examples}: try lr={self.lr / 10:g}, or precision='float32'"
         )
+
+    def _begin_tally(self) -> None:
+        self.tally.reset()
+        self.times.clear()
+        self.started = self.meter.steps
 
     @contextmanager
     def _scoring(self) -> Iterator[None]:
@@ -207,9 +209,8 @@ class Trainer:
         self.watch.settle()
         self._check()
         train_loss, hits, rows = self.tally.sums.tolist()
-        _, rate = self.pace[-1]
-        self.tally.reset()
-        self.pace.clear()
+        rate = self.lr * self.schedule(self.times[-1])
+        self._begin_tally()
         self.history.record(
             t=t,
             epoch=self.feed.epoch,
@@ -243,9 +244,8 @@ class Trainer:
         for name in ("model", "optimizer", "sampler", "feed", "meter", "history"):
             getattr(self, name).load_state_dict(state[name])
         self.evaluated = state["evaluated"]
-        self.tally.reset()
+        self._begin_tally()
         self.tally.sums.copy_(state["sums"])
-        self.pace.clear()
         # Loading gives the optimizer new tensors, which captured steps would not see.
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate.fill_(group["lr"])

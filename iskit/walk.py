@@ -82,9 +82,8 @@ class Batches:
     def forget(self) -> None:
         """Drops what was fetched ahead: the walk has jumped."""
 
-    def mix(self, image: Tensor, target: Tensor, number: int) -> tuple[Tensor, Tensor]:
-        """Images and soft targets of the batch_size rows of group `number`, mixed with each other."""
-        return image, target
+    def mix(self, group: Batch, number: int) -> None:
+        """Mixes the batch_size rows of group `number` with each other: images, targets, parts if they are asked for."""
 
     def batch(self, t: float, score: Score) -> Batch:
         """The next batch at progress t. RuntimeError if an epoch of candidates (at least PATIENCE) is not kept."""
@@ -104,7 +103,7 @@ class Batches:
                 if seen > max(self.walk.n, PATIENCE):
                     raise RuntimeError(f"sampler kept none of {seen} candidates in a row: loosen its options")
         batch, self.kept = _split(self.kept, self.sampler.size())
-        return batch
+        return self.sampler.finish(batch)
 
     def _pool(self, count: int, t: float) -> Batch:
         """`count` candidates, augmented, and mixed in groups of batch_size however many are shown at once."""
@@ -112,7 +111,7 @@ class Batches:
         have = sum(map(len, parts))
         while have < count:
             group = self._group(t)
-            group.image, group.target = self.mix(group.image, group.target, self.number)
+            self.mix(group, self.number)
             self.number += 1
             parts.append(group)
             have += len(group)
@@ -135,8 +134,8 @@ class Batches:
         return {
             "walk": self.walk.state_dict(),
             "number": self.number,
-            "mixed": None if self.mixed is None else vars(self.mixed),
-            "kept": None if self.kept is None else vars(self.kept),
+            "mixed": None if self.mixed is None else self.mixed.columns(),
+            "kept": None if self.kept is None else self.kept.columns(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -215,9 +215,9 @@ class Adds(Augment):
         self.log.append(f"image {self.name}")
         return image * 2 + ord(self.name)
 
-    def mix(self, image, target, number):
+    def mix(self, image, number):
         self.log.append(f"mix {self.name}")
-        return image * 2 + ord(self.name), target
+        return image * 2 + ord(self.name), torch.zeros(1, 1, dtype=torch.int64), torch.ones(1)
 
 
 def test_stages_run_in_the_order_written():
@@ -225,7 +225,8 @@ def test_stages_run_in_the_order_written():
     pipeline = Pipeline([Adds(log, "a"), Adds(log, "b")])
     out = pipeline.image(torch.zeros(1, 1, 1, 1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64), 0)
     assert out.item() == 2 * ord("a") + ord("b")
-    pipeline.mix(torch.zeros(1, 1, 1, 1), torch.ones(1, 1), 0)
+    mixed, _ = pipeline.mix(torch.zeros(1, 1, 1, 1), torch.ones(1, 1), 0)
+    assert mixed.item() == 2 * ord("a") + ord("b")
     assert log == ["image a", "image b", "mix a", "mix b"]
 
 

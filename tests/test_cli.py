@@ -101,6 +101,21 @@ def test_sweep_trains_a_grid(command):
     assert "±" in out
 
 
+def test_results_tell_runs_of_different_settings_apart(command):
+    for epochs in ("4", "5"):
+        assert command("run", *TINY, f"epochs={epochs}", "study=s")[0] == 0
+    _, out, _ = command("results", "s")
+    assert "epochs" in out
+    assert out.count("unif") == 2
+
+
+def test_a_diverged_run_is_one_line_and_exit_code_1(command):
+    code, _, err = command("run", *TINY, "lr=1e30", "momentum=0")
+    assert code == 1
+    assert err.count("\n") == 1
+    assert "not a finite number at step" in err
+
+
 def test_report_needs_a_notebook(command):
     code, _, err = command("report", "none.ipynb", "out.html")
     assert code == 2

@@ -127,3 +127,8 @@ def test_diagnose_draws_a_pool_and_leaves_the_model_alone(model, data):
 def test_an_impossible_pool_is_refused(model, data, settings, message):
     with pytest.raises(InputError, match=message):
         diagnose(model, data, **settings)
+
+
+def test_data_of_another_kind_is_refused(model):
+    with pytest.raises(InputError, match="data is a tuple: give an"):
+        diagnose(model, (torch.zeros(8, 1), torch.zeros(8)))

@@ -147,6 +147,13 @@ def test_what_cannot_work_is_refused_before_the_model_changes(settings, message)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), before, strict=True))
 
 
+def test_an_optimizer_of_another_model_is_refused():
+    other = torch.optim.SGD(nn.Linear(3, 2).parameters(), lr=0.1)
+    train = torch.zeros(40, 3), torch.zeros(40, dtype=torch.int64)
+    with pytest.raises(InputError, match="no parameter of this model"):
+        iskit.fit(nn.Linear(3, 2), train, sampler="unif", budget=0.5, optimizer=other, epochs=2, batch_size=8)
+
+
 def test_lr_beside_an_optimizer_is_refused():
     model = network()
     with pytest.raises(InputError, match=r"lr=0.05 is given beside an optimizer"):

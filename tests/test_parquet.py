@@ -62,6 +62,7 @@ def test_parquet_names_classes_by_the_metadata_whatever_the_limit(tmp_path):
     [
         ([0, None], "row 1: the label is missing"),
         ([0, -1], r"train\.parquet, row 1: the label -1 is out of range"),
+        ([0, 10**9], "the label 1000000000 would make 1000000001 classes of 2 training examples"),
         ([0.5, 1.5], "no column to read as label"),
     ],
 )

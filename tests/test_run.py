@@ -122,13 +122,14 @@ def test_failure_is_told_and_leaves_other_runs_alone(tmp_path):
     good = Run(Experiment(**TINY), tmp_path)
     good.train()
     bad = Run(Experiment(**TINY, lr=1e30, momentum=0.0), tmp_path)
-    with pytest.raises(RuntimeError, match=r"not a finite number at step \d+ .*lr="):
+    with pytest.raises(RuntimeError, match=r"not a finite number at step \d+ .*lr=.* for the examples \["):
         bad.train()
     status = json.loads((bad.path / "status.json").read_text())
     assert status["state"] == "failed"
     assert "try lr=" in status["error"]
     assert good.finished
     assert not bad.finished
+    assert (bad.path / "counts.npy").exists()  # what was learnt so far
     assert len(iskit.results(outputs=tmp_path)) == 1
 
 
@@ -208,6 +209,26 @@ def test_error_in_a_worker_reaches_the_caller(tmp_path):
 def test_grid_refuses(settings, message):
     with pytest.raises(InputError, match=message):
         grid({**TINY, **settings})
+
+
+def test_sweep_with_one_impossible_run_trains_none(tmp_path):
+    experiments = grid({**TINY, "sampler": ["unif", "gnorm(presample=100)"]})
+    with pytest.raises(InputError, match="presample=100"):
+        list(Sweep(experiments, workers=1, outputs=tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_runs_of_different_settings_are_no_seeds_of_one(tmp_path):
+    for experiment in grid({**TINY, "epochs": [2, 4], "lr": [0.1, 0.01], "seeds": 2}):
+        Run(experiment, tmp_path).train()
+    frame = iskit.results(outputs=tmp_path)
+    means = iskit.over_seeds(frame)
+    assert set(zip(means["epochs"], means["lr"], strict=True)) == {(2, 0.1), (2, 0.01), (4, 0.1), (4, 0.01)}
+    assert set(means["seeds"]) == {2}
+    assert set(iskit.over_seeds(frame[(frame["epochs"] == 2) & (frame["lr"] == 0.1)]).columns) == {*means} - {
+        "epochs",
+        "lr",
+    }
 
 
 def test_no_results_is_an_empty_frame(tmp_path):

@@ -494,6 +494,7 @@ class Reshaping(nn.Module):
         (Endless(), {}, r"dataset of type Endless has no length .* __len__ and __getitem__"),
         (DataLoader(TensorDataset(X, Y)), {}, r"is a DataLoader: give the data set in it, loader.dataset"),
         (iter([]), {}, "has no length"),
+        ((X.numpy(), Y.numpy()), {}, "dataset holds arrays: give tensors"),
         ((X,), {}, r"tensors of shape \(240, 1, 4, 4\): give two of one length"),
         ((X, Y[:-1]), {}, r"\(240, 1, 4, 4\), \(239,\): give two of one length"),
         (Plain(X, [{"a": 1}] * N), {}, r"must give pairs \(input, target\)"),

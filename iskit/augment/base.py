@@ -2,10 +2,15 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from iskit.errors import InputError
 from iskit.registry import Registry
+
+# Images (b, C, H, W); rows (k, b) int64: which row of the batch each of an image's k parts shows; share (k,), on the
+# host, of the images' type: how much of the image, in all 1. Parts keep their order: own, partner; patches by place.
+Mixed = tuple[Tensor, Tensor, Tensor]
 
 
 class Augment:
@@ -26,9 +31,12 @@ class Augment:
         """(n, H, W, C) uint8 of examples index (n,) -> the same shape and type; the input stays as it is."""
         return image
 
-    def mix(self, image: Tensor, target: Tensor, number: int) -> tuple[Tensor, Tensor]:
-        """(b, C, H, W) and soft targets (b, K) of batch `number` -> both mixed; row r shows example r most."""
-        return image, target
+    def mix(self, image: Tensor, number: int) -> Mixed | None:
+        """(b, C, H, W) of batch `number` -> mixed, and what each shows of which rows; row r shows example r most.
+
+        None leaves them alone. Targets follow from the shares, for all mixings alike (`blend`).
+        """
+        return None
 
     def stream(self, stream: int) -> int:
         return stream + 256 * self.place
@@ -67,6 +75,30 @@ class Pipeline:
         return image
 
     def mix(self, image: Tensor, target: Tensor, number: int) -> tuple[Tensor, Tensor]:
+        """(b, C, H, W) and targets (b, K) of batch `number` -> both mixed; the targets say what the images show."""
+        mixed = self.parts(image, number)
+        if mixed is None:
+            return image, target
+        image, rows, share = mixed
+        return image, blend(target, rows, share)
+
+    def parts(self, image: Tensor, number: int) -> Mixed | None:
+        """As `Augment.mix`, through all stages: a part of a mixed image is made of its parts in turn."""
+        mixed: Mixed | None = None
         for stage in self.stages:
-            image, target = stage.mix(image, target, number)
-        return image, target
+            new = stage.mix(image, number)
+            if new is None:
+                continue
+            if mixed is not None:
+                _, rows, share = mixed
+                new = new[0], rows[:, new[1]].flatten(0, 1), share.outer(new[2]).flatten()
+            mixed, image = new, new[0]
+        return mixed
+
+
+def blend(target: Tensor, rows: Tensor, share: Tensor) -> Tensor:
+    """Targets (b, K) of a batch -> those of its mixed images, share (k,) of the targets of rows (k, b)."""
+    mixed = torch.zeros_like(target)
+    for part in share.argsort(descending=True, stable=True).tolist():  # so rounding does not depend on their places
+        mixed += target.index_select(0, rows[part]) * share[part].item()
+    return mixed

@@ -13,7 +13,7 @@ neutral: alpha=0
 import torch
 from torch import Tensor
 
-from iskit.augment.base import Augment, augments
+from iskit.augment.base import Augment, Mixed, augments
 from iskit.errors import InputError
 from iskit.randomness import Stream, generator
 
@@ -27,9 +27,9 @@ class CutMix(Augment):
             raise InputError(f"augment option alpha={alpha!r} must not be negative")
         self.alpha = alpha
 
-    def mix(self, image: Tensor, target: Tensor, number: int) -> tuple[Tensor, Tensor]:
+    def mix(self, image: Tensor, number: int) -> Mixed | None:
         if self.alpha == 0:
-            return image, target
+            return None
         random = generator(self.seed, self.stream(Stream.MIX), number)
         height, width = image.shape[2:]
         lam = random.beta(self.alpha, self.alpha)
@@ -39,9 +39,11 @@ class CutMix(Augment):
             middle, reach = random.integers(size), int(size * side) // 2
             return slice(max(0, middle - reach), min(size, middle + reach))
 
-        rows, columns = span(height), span(width)
+        lines, columns = span(height), span(width)
         partner = torch.from_numpy(random.permutation(len(image))).to(image.device, non_blocking=True)
+        rows = torch.stack([torch.arange(len(image), device=image.device), partner])
         mixed = image.clone()
-        mixed[:, :, rows, columns] = image[:, :, rows, columns].index_select(0, partner)
-        area = (rows.stop - rows.start) * (columns.stop - columns.start) / (height * width)
-        return mixed, target.lerp(target[partner], area)
+        mixed[:, :, lines, columns] = image[:, :, lines, columns].index_select(0, partner)
+        area = (lines.stop - lines.start) * (columns.stop - columns.start) / (height * width)
+        other = torch.tensor(area, dtype=image.dtype)
+        return mixed, rows, torch.stack([1 - other, other])

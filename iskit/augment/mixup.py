@@ -5,32 +5,36 @@ changes: the batch: images and soft targets
 passes: none extra
 rule: lam ~ Beta(alpha, alpha) once a batch, lam = max(lam, 1 - lam); x_r = lam x_r + (1 - lam) x_partner,
   targets alike; partners by a random permutation. A score of row r is that of its mixed image, kept under example r
-differs: lam >= 1/2, so that row r shows mostly example r: the law of the batches is the same
+differs: lam >= 1/2, so that row r shows mostly example r: the law of the batches is the same.
+  official=True: lam anywhere in [0, 1], as published: row r shows its partner as often as itself
 neutral: alpha=0
 """
 
 import torch
 from torch import Tensor
 
-from iskit.augment.base import Augment, augments
+from iskit.augment.base import Augment, Mixed, augments
 from iskit.errors import InputError
 from iskit.randomness import Stream, generator
 
 
 @augments.register("mixup")
 class Mixup(Augment):
-    """alpha: of the Beta distribution; 0 mixes nothing, 1 uniformly."""
+    """alpha: of the Beta distribution; 0 mixes nothing, 1 uniformly; official: lam as drawn, not its larger side."""
 
-    def __init__(self, *, alpha: float = 0.3):
+    def __init__(self, *, alpha: float = 0.3, official: bool = False):
         if alpha < 0:
             raise InputError(f"augment option alpha={alpha!r} must not be negative")
-        self.alpha = alpha
+        self.alpha, self.official = alpha, official
 
-    def mix(self, image: Tensor, target: Tensor, number: int) -> tuple[Tensor, Tensor]:
+    def mix(self, image: Tensor, number: int) -> Mixed | None:
         if self.alpha == 0:
-            return image, target
+            return None
         random = generator(self.seed, self.stream(Stream.MIX), number)
         lam = float(random.beta(self.alpha, self.alpha))
-        lam = max(lam, 1 - lam)
+        if not self.official:
+            lam = max(lam, 1 - lam)
         partner = torch.from_numpy(random.permutation(len(image))).to(image.device, non_blocking=True)
-        return image.lerp(image[partner], 1 - lam), target.lerp(target[partner], 1 - lam)
+        rows = torch.stack([torch.arange(len(image), device=image.device), partner])
+        other = torch.tensor(1 - lam, dtype=image.dtype)
+        return image.lerp(image[partner], 1 - lam), rows, torch.stack([1 - other, other])

@@ -59,8 +59,7 @@ class Parquet(Loader):
         self.names = _class_names(schema, self.label_column)
 
     def about(self) -> About:
-        names = self.names or tuple(map(str, range(int(self._labels(self.train).max(initial=-1)) + 1)))
-        return About(names, flip=self.flip)
+        return About(self.names or self._numbers(), flip=self.flip)
 
     def source(self) -> Any:
         return [fingerprint([*self.train, *self.test]), self.image_column, self.label_column]
@@ -73,6 +72,17 @@ class Parquet(Loader):
             return decode_all(self._encoded(paths, rows), len(rows), size, f"decoding {paths[0].name}")
 
         return Split(self._labels(paths), image)
+
+    def _numbers(self) -> tuple[str, ...]:
+        """Classes numbered from 0 to the highest label. InputError for more of them than examples."""
+        label = self._labels(self.train)
+        highest = int(label.max(initial=-1))
+        if highest >= len(label):
+            raise InputError(
+                f"{self.folder}: the label {highest} would make {highest + 1} classes of {len(label)} training "
+                "examples: number the classes from 0 without gaps"
+            )
+        return tuple(map(str, range(highest + 1)))
 
     def _labels(self, paths: list[Path]) -> np.ndarray:
         parts = []

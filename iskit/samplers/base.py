@@ -5,7 +5,7 @@ an epoch (`plan`), over candidates once a step (`select`), over the batch once a
 """
 
 from collections.abc import Hashable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -23,6 +23,8 @@ class Batch:
     index (b,) int64: which training examples; epoch (b,) int64: in which walk; label (b,) int64: their own true
     classes; image (b, C, H, W): normalised; target (b, K): soft rows, mixed as the image is; weight (b,): how
     much each row counts in the loss.
+    Of mixed rows, for a sampler that needs them: parts (b, k, K), the targets that were mixed, and share (b, k), how
+    much of each.
     """
 
     index: Tensor
@@ -31,18 +33,25 @@ class Batch:
     image: Tensor
     target: Tensor
     weight: Tensor
+    parts: Tensor | None = None
+    share: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.index)
 
     def take(self, rows: Tensor | slice) -> "Batch":
-        return Batch(*(getattr(self, f.name)[rows] for f in fields(self)))
+        return Batch(**{name: column[rows] for name, column in self.columns().items()})
+
+    def columns(self) -> dict[str, Tensor]:
+        """What there is of the fields, by name."""
+        return {name: column for name, column in vars(self).items() if column is not None}
 
     @staticmethod
-    def cat(parts: list["Batch"]) -> "Batch":
-        if len(parts) == 1:
-            return parts[0]
-        return Batch(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Batch)))
+    def cat(batches: list["Batch"]) -> "Batch":
+        if len(batches) == 1:
+            return batches[0]
+        names = batches[0].columns()
+        return Batch(**{name: torch.cat([getattr(batch, name) for batch in batches]) for name in names})
 
 
 @dataclass
@@ -105,6 +114,7 @@ class Sampler:
     """
 
     needs_labels = False  # True if a hook reads labels, targets or probabilities: then data without classes is refused
+    needs_parts = False  # True if `finish` reads what mixed rows are made of: then batches carry their parts
     n: int
     label: Tensor
     budget: Budget
@@ -148,6 +158,10 @@ class Sampler:
         score: gives the model's logits (m, K) for (a part of) the pool, and charges for it.
         """
         return None
+
+    def finish(self, batch: Batch) -> Batch:
+        """Once a step: the full batch, about to be trained."""
+        return batch
 
     def reduce(self, loss: Tensor, weight: Tensor) -> Tensor:
         """Once a backward pass: (b,) losses and weights -> the scalar to minimise."""

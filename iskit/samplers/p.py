@@ -5,7 +5,8 @@ changes: which examples, once an epoch
 passes: none extra
 rule: m_i = mean over the times i was trained of (1 - p_i), the current maximum if never;
   P_i = (s_i + eps) / sum, s = m, eps = mean(s); N x B draws by P without replacement, no weights: biased on purpose
-differs: from the official code: scores stay with their own examples under RICAP, partial batches are carried over
+differs: from the official code: partial batches are carried over; scores stay with their own examples under RICAP,
+  but with augment ricap(official=True), where they go to the wrong ones as they do there
 neutral: budget=1
 """
 

@@ -8,10 +8,13 @@ rule: H = the last 1024 losses (N if less), this pool's among them; percentile_i
   Not given, beta spends the budget with epoch T: keep = (B T - 1) / (T - 1), beta = 1 / keep - 1; if B T < 2,
   everything is trained only until H is full. Mixed candidates are scored as mixed, with their soft targets
 differs: from the official code: H starts with the first epoch's training losses, not empty; beta follows the budget,
-  not 3; a kept row keeps its own mixed target, where the official code gives all queued rows the first one's mixing
-  weights. That defect has no switch here: a soft target does not tell which of its weights belongs to which patch
+  not 3; a kept row keeps its own mixed target. official=True: H is empty when selection begins, beta=3 if not given,
+  and the code's defect: all rows of a batch are given the first one's mixing weights (lam of mixup, the areas of
+  ricap's patches by their place) though they come from many batches of candidates; without mixing there is none
 neutral: beta=0
 """
+
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -28,17 +31,28 @@ from iskit.samplers.draw import permuted
 class SelectiveBackprop(Sampler):
     """beta: how sharply high losses are preferred, None derives it from the budget; history: losses in H;
     stale: scores an example only every so many epochs, and else takes its last loss (StaleSB);
-    control: permute the losses among the candidates."""
+    official: as the published code does, with its defect under mixing; control: permute the losses among the
+    candidates."""
 
     needs_labels = True
 
-    def __init__(self, *, beta: float | None = None, history: int = 1024, stale: int = 1, control: bool = False):
+    def __init__(
+        self,
+        *,
+        beta: float | None = None,
+        history: int = 1024,
+        stale: int = 1,
+        official: bool = False,
+        control: bool = False,
+    ):
         if beta is not None and not beta >= 0:
             raise InputError(f"sampler option beta={beta!r} must be 0 (keep all) or above, or None: from the budget")
         for name, value in {"history": history, "stale": stale}.items():
             if value < 1:
                 raise InputError(f"sampler option {name}={value} must be at least 1")
-        self.given, self.history, self.stale, self.control = beta, history, stale, control
+        self.given = 3.0 if official and beta is None else beta
+        self.history, self.stale, self.official, self.control = history, stale, official, control
+        self.needs_parts = official
 
     def check(self, *, budget: float, unit: str, epochs: int, batch_size: int) -> None:
         if self.history < batch_size:
@@ -60,6 +74,8 @@ class SelectiveBackprop(Sampler):
                 f"without selection: raise budget or epochs, or lower the sampler option history={self.history}"
             )
         self.beta = self.derived() if self.given is None else self.given
+        # Candidates before the first pool that is scored, whose losses the official H does not get.
+        self.unknown = self.warmup // batch_size * batch_size if self.official else 0
         self.seen = torch.zeros((), dtype=torch.int64)  # candidates; stays on the host, which steers by it
         self.last = torch.zeros(self.n if self.stale > 1 else 0, device=self.device)
 
@@ -105,16 +121,24 @@ class SelectiveBackprop(Sampler):
 
     def remember(self, loss: Tensor) -> None:
         """Puts the losses of the candidates seen last into H."""
-        place = torch.arange(len(loss), device=self.device) + (int(self.seen) - len(loss))
+        place = torch.arange(len(loss), device=self.device) + (int(self.seen) - self.unknown - len(loss))
         self.recent[place % len(self.recent)] = loss
 
     def percentile(self, loss: Tensor) -> Tensor:
         """(m,) float64: the share of H strictly below each loss."""
-        known = self.recent[: int(self.seen)].sort().values
+        known = self.recent[: int(self.seen) - self.unknown].sort().values
         return torch.searchsorted(known, loss).double() / len(known)
+
+    def finish(self, batch: Batch) -> Batch:
+        if batch.parts is None or batch.share is None:
+            return batch
+        # Trap: rows mixed in other batches had other shares, which is what their images show.
+        target = (batch.share[0, :, None] * batch.parts).sum(1)
+        return replace(batch, target=target, parts=None, share=None)
 
     def update(self, outcome: Outcome) -> None:
         if int(self.seen) <= self.warmup:  # nothing is scored yet: the training losses are for free
-            self.remember(outcome.loss)
+            if not self.official:
+                self.remember(outcome.loss)
             if self.stale > 1:
                 self.last[outcome.batch.index] = outcome.loss
