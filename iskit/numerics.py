@@ -16,6 +16,7 @@ def numerics(device: torch.device, deterministic: bool) -> Iterator[None]:
     # Read once a process, so also before a run that need not be repeatable: a later one may have to be.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before = torch.are_deterministic_algorithms_enabled()
+    deterministic = deterministic or before
     with torch.backends.cudnn.flags(
         enabled=True, benchmark=not deterministic, deterministic=deterministic, allow_tf32=False
     ):

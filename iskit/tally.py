@@ -19,7 +19,7 @@ class Tally:
         hits = (logits.argmax(1) == target.argmax(1)).sum()
         self.sums += torch.stack([loss.sum(), hits, torch.full_like(hits, len(loss))])
         first = self.wrong[: len(loss)]
-        first.copy_(torch.where(self.alright(), torch.where(loss.isfinite(), -1, index), first))
+        first.copy_(torch.where(self.alright(), index.masked_fill(loss.isfinite(), -1), first))
         self.fine += self.alright()
 
     def alright(self) -> Tensor:

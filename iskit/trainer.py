@@ -98,7 +98,7 @@ class Trainer:
             self.optimizer = torch.optim.SGD(parameters, self.rate, momentum, weight_decay=decay, fused=True)
         record = recorder(device, compile)
         # The compiler's choice of kernels may differ from process to process.
-        fast = compiled(model) if cuda and record and not deterministic else model
+        fast = compiled(model) if record and not deterministic else model
         self.learn = Steps(partial(self._learn, model), partial(self._learn, fast), record, self._trial)
         self.infer = Steps(partial(self._infer, model), partial(self._infer, fast), record, self._trial)
         self.captures = record is not None

@@ -9,7 +9,8 @@ import torch
 from test_trainer import BUDGET, dropping, ends_alike, finish, rows
 
 from iskit import graphs
-from iskit.errors import Diverged
+from iskit.bench import gpu as bench
+from iskit.errors import Diverged, InputError
 from iskit.experiment import Experiment
 from iskit.graphs import Recorded, Steps, undone
 from iskit.numerics import numerics
@@ -34,13 +35,18 @@ def rehearse(function):
     return replay, outputs
 
 
+def rehearse_in(patch, compiled=lambda model: model):
+    patch.setattr("iskit.trainer.recorder", lambda device, compile: rehearse if compile == "auto" else None)
+    patch.setattr("iskit.trainer.compiled", compiled)
+
+
 @pytest.fixture
 def rehearsed(make, monkeypatch):
     """As `make`, with steps captured by the stand-in."""
 
     def make_rehearsed(*args, **settings):
         with monkeypatch.context() as patch:
-            patch.setattr("iskit.trainer.recorder", lambda device, compile: rehearse if compile == "auto" else None)
+            rehearse_in(patch)
             return make(*args, **settings)
 
     return make_rehearsed
@@ -318,7 +324,7 @@ def numbers(result):
 def test_runs_of_one_kind_share_a_model_and_end_as_alone(tmp_path, monkeypatch):
     experiments = [Experiment(**{**TINY, **more}) for more in ({}, {"seed": 2}, {"sampler": "unif"}, {"model": "mlp"})]
     alone = [numbers(Run(e, tmp_path / "alone").train()) for e in experiments]
-    monkeypatch.setattr("iskit.trainer.recorder", lambda device, compile: rehearse)
+    rehearse_in(monkeypatch)
     runs = [Run(e, tmp_path / "together") for e in experiments]
     assert [numbers(run.train()) for run in runs] == alone
     first, second, third, other = (run.trainer.model for run in runs)
@@ -327,8 +333,33 @@ def test_runs_of_one_kind_share_a_model_and_end_as_alone(tmp_path, monkeypatch):
     assert list(_compiled.values()) == [other]
 
 
+def test_several_seeds_are_compiled_once(tmp_path, monkeypatch):
+    graphs.compiled.cache_clear()
+    compiles = []
+
+    def backend(graph, inputs):
+        compiles.append(len(inputs))
+        return graph.forward
+
+    compiler = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda model, dynamic: compiler(model, dynamic=dynamic, backend=backend))
+    rehearse_in(monkeypatch, graphs.compiled)
+    settings = {**TINY, "sampler": "gnorm(tau_min=0)", "model": "resnet8(width=2)"}
+    once = []
+    for seed in (1, 2):
+        run = Run(Experiment(**settings, seed=seed), tmp_path / "compiled")
+        result = numbers(run.train())
+        once.append(len(compiles))
+        with monkeypatch.context() as patch:
+            patch.setattr("iskit.trainer.recorder", lambda device, compile: None)
+            assert result == numbers(Run(run.experiment, tmp_path / "eager").train())
+    assert once == [3, 3]  # training, scoring, evaluating
+    graphs.compiled.cache_clear()
+    torch._dynamo.reset()
+
+
 def test_a_run_that_still_trains_keeps_its_model(tmp_path, monkeypatch):
-    monkeypatch.setattr("iskit.trainer.recorder", lambda device, compile: rehearse)
+    rehearse_in(monkeypatch)
     one, other = (Run(Experiment(**TINY, seed=seed), tmp_path) for seed in (1, 2))
     for _ in zip(one, other, strict=True):
         pass
@@ -338,7 +369,7 @@ def test_a_run_that_still_trains_keeps_its_model(tmp_path, monkeypatch):
 
 
 def test_a_model_taken_over_has_no_gradients_left(tmp_path, monkeypatch):
-    monkeypatch.setattr("iskit.trainer.recorder", lambda device, compile: rehearse)
+    rehearse_in(monkeypatch)
     run = Run(Experiment(**TINY), tmp_path)
     run.train()
     for p in run.trainer.model.parameters():
@@ -346,6 +377,70 @@ def test_a_model_taken_over_has_no_gradients_left(tmp_path, monkeypatch):
     again = Run(Experiment(**TINY, seed=2), tmp_path)
     next(iter(again))
     assert all(p.grad is None for p in again.trainer.model.parameters())
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_deterministic_steps_are_captured_but_not_compiled(make, monkeypatch, deterministic):
+    compiled = []
+    rehearse_in(monkeypatch, lambda model: compiled.append(model) or model)
+    trainer = finish(make(deterministic=deterministic))
+    assert compiled == ([] if deterministic else [trainer.model])
+    assert trainer.learn.graphs
+
+
+# --- the capture itself, of a GPU that is not there ---
+
+
+def test_the_capture_comes_after_trial_runs_on_the_same_side_stream(monkeypatch):
+    log, current = [], []
+
+    class Stream:
+        def wait_stream(self, other):
+            log.append("wait")
+
+    class Graph:
+        def replay(self):
+            log.append("replay")
+
+    @contextmanager
+    def entered(what, stream=None):
+        current.append(stream or what)
+        yield
+        current.pop()
+
+    for name, stand_in in {"Stream": Stream, "CUDAGraph": Graph, "current_stream": Stream}.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    monkeypatch.setattr(torch.cuda, "stream", entered)
+    monkeypatch.setattr(torch.cuda, "graph", entered)
+    streams = []
+    replay, outputs = graphs.record(lambda: (log.append("call"), streams.append(current[-1]), (torch.ones(1),))[2])
+    assert log == ["wait", *["call"] * graphs.WARM_UP, "wait", "call"]
+    assert len(set(streams)) == 1
+    assert outputs == (torch.ones(1),)
+    replay()
+    assert log[-1] == "replay"
+
+
+# --- the check that a person with a GPU runs ---
+
+
+def test_the_checks_themselves_run_without_a_gpu(monkeypatch):
+    monkeypatch.setattr(bench, "EPOCHS", 3)
+    monkeypatch.setattr(bench, "SETTLE", 2)
+    monkeypatch.setattr(bench, "SAMPLERS", ("p", "selective_backprop(beta=1, history=32)"))
+    found = bench.gpu(160, "cnn(width=2)", 32, 4, device="cpu").set_index("check")
+    assert found.loc["train, standard", "value"] > 0
+    assert found.loc["graph against eager", "value"] == 0
+    assert found.loc["deterministic run repeats", "good"]
+    assert found.loc["deterministic run resumes", "good"]
+    assert "overhead of selective_backprop(beta=1, history=32)" in found.index
+    assert found.loc["unif, standard waits", "note"] == "not measured on a GPU"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_it_is_refused():
+    with pytest.raises(InputError, match="device='cuda' is not there"):
+        bench.gpu()
 
 
 # --- on a GPU ---

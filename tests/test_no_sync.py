@@ -255,6 +255,17 @@ def test_augmentations_work_where_nothing_can_be_read(augment):
     steps_on_meta(*on_meta("unif", augment))
 
 
+def test_a_gpu_augments_much_at_once(monkeypatch):
+    monkeypatch.setattr("iskit.feed.CPU_CHUNK", 8)
+    _, feed, data = on_meta("unif", "standard")
+    feed.batch(0.0, None)  # type: ignore[arg-type]
+    assert len(feed.view) == len(data)
+    monkeypatch.setattr("iskit.feed.GPU_CHUNK", 64 * 12 + 1)  # images of 64 bytes
+    feed.forget()
+    feed.batch(0.0, None)  # type: ignore[arg-type]
+    assert len(feed.view) == 13
+
+
 def test_a_sampler_that_reads_fails_there():
     with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
         steps_on_meta(*on_meta("gnorm", "none"))
