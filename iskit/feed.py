@@ -10,8 +10,8 @@ from iskit.data import Dataset
 from iskit.samplers import Batch, Sampler
 from iskit.walk import Batches, Walk
 
-CHUNK = 4096  # rows augmented at once: large enough to hide overheads,
-CPU_CHUNK = 1024  # and small enough for a CPU's cache
+GPU_CHUNK = 1 << 26  # bytes of images augmented at once: about an epoch of CIFAR's, and 2 GB of what comes between
+CPU_CHUNK = 1024  # images: large enough to hide overheads, small enough for a CPU's cache
 
 
 class Feed(Batches):
@@ -40,7 +40,8 @@ class Feed(Batches):
     def read(self, most: int) -> tuple[Tensor, Tensor, Tensor]:
         walk = self.walk
         if walk.epoch != self.view_epoch or walk.position == self.view_start + len(self.view):
-            chunk = CPU_CHUNK if self.data.image.device.type == "cpu" else CHUNK
+            on_cpu = self.data.image.device.type == "cpu"
+            chunk = CPU_CHUNK if on_cpu else -(-GPU_CHUNK // self.data.image[0].numel())
             index = walk.rows[walk.position : walk.position + chunk]
             self.view = self.augment.image(self.data.image.index_select(0, index), index, walk.epoch)
             self.label = self.data.label[index]

@@ -75,6 +75,25 @@ def build(experiment: Experiment, data: Dataset) -> nn.Module:
     return model.to(data.label.device).to(memory_format=torch.channels_last)
 
 
+_compiled: dict[tuple, nn.Module] = {}  # the last run's model, if it was compiled and the run is over
+
+
+def build_again(experiment: Experiment, data: Dataset) -> nn.Module:
+    """The same in place of the last run's model where they are of one kind, for compiling takes most of a minute."""
+    model = build(experiment, data)
+    known = _compiled.pop(kind(experiment, data), None)
+    if known is None:
+        return model
+    known.load_state_dict(model.state_dict())
+    known.zero_grad()  # a run that ended amid a step left its gradients
+    return known
+
+
+def kind(experiment: Experiment, data: Dataset) -> tuple:
+    """What makes two models alike but for their weights."""
+    return models.canonical(experiment.model), len(data.classes), data.channels, data.size, data.label.device
+
+
 def choose(experiment: Experiment, model: nn.Module, data: Dataset) -> probe.Choice:
     """Threads and precision of an experiment: a function of its settings and the machine, never of who calls."""
     e = experiment
@@ -103,7 +122,7 @@ class Run:
         self.checkpoint_seconds = checkpoint_seconds
         parts(experiment)
         self.path = (outputs or files.root() / "outputs") / experiment.study / experiment.run_id(canonical(experiment))
-        self.trainer: Trainer | None = None  # while it trains: history and meter can be watched
+        self.trainer: Trainer | None = None  # to be watched while it trains; a later run may take over its model
 
     @property
     def finished(self) -> bool:
@@ -129,7 +148,7 @@ class Run:
             return
         threads = torch.get_num_threads()
         probe.keep_memory()
-        trainer = self.trainer = self.bind(parts(self.experiment).device)
+        trainer = self.trainer = self.bind(parts(self.experiment).device, build_again)
         state = self._saved(trainer.data.label.device)
         # A run goes on as it began, even if by now something else would suit.
         choice = probe.Choice(**state["choice"]) if state else choose(self.experiment, trainer.model, trainer.data)
@@ -139,9 +158,12 @@ class Run:
             yield from self._recorded(trainer, choice, state)
         finally:
             torch.set_num_threads(threads)
+            _compiled.clear()
+            if trainer.captures:
+                _compiled[kind(self.experiment, trainer.data)] = trainer.model
 
-    def bind(self, device: torch.device) -> Trainer:
-        """The trainer of this experiment, at its start, in float32."""
+    def bind(self, device: torch.device, build: Callable[[Experiment, Dataset], nn.Module] = build) -> Trainer:
+        """The trainer of this experiment, at its start, on a CPU in float32."""
         e, p = self.experiment, parts(self.experiment)
         data = load(e.dataset, files.root() / e.data_dir, e.validation, device)
         return Trainer(
@@ -160,6 +182,8 @@ class Run:
             weight_decay=e.weight_decay,
             seed=e.seed,
             evals=e.evals,
+            compile=e.compile,
+            deterministic=e.deterministic,
             cache=files.root() / e.data_dir / "cache" / "proxy",
         )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,21 +20,29 @@ GRADIENT_ELEMENTS = 1 << 24  # of per-example gradients held at once: 64 MiB in 
 class Scorer:
     """Answers in eval mode, leaves parameters, buffers, gradients and mode as they were, and charges the meter.
 
-    around: entered for each answer, e.g. to set the precision and the clock.
+    around: entered for each answer, e.g. to set the precision and the clock. infer: gives the logits, in place of the
+    function of that name.
     """
 
-    def __init__(self, model: nn.Module, meter: Meter, around: Callable[[], AbstractContextManager] = nullcontext):
+    def __init__(
+        self,
+        model: nn.Module,
+        meter: Meter,
+        around: Callable[[], AbstractContextManager] = nullcontext,
+        infer: Callable[[Tensor], Tensor] | None = None,
+    ):
         self.model, self.meter, self.around = model, meter, around
+        self.infer = infer or partial(logits, model)
 
     def __call__(self, pool: Batch) -> Tensor:
         """Logits (m, K) float32."""
-        with self.around(), eval_mode(self.model), torch.no_grad():
-            logits = self.model(pool.image)
-        check_logits(logits, len(pool))
+        with self.around():
+            found = self.infer(pool.image)
+        check_logits(found, len(pool))
         self.meter.scored(len(pool))
-        if logits.device.type == "cpu":  # a GPU would have to be waited for: there the loss tells, a step later
-            check_finite(logits, pool)
-        return logits.float()
+        if found.device.type == "cpu":  # a GPU would have to be waited for: there the loss tells, a step later
+            check_finite(found, pool)
+        return found.float()
 
     def gradient_norm(self, pool: Batch) -> Tensor:
         """(m,) float32: norm of each row's own gradient, see `gradient_norm`.
@@ -61,6 +70,12 @@ def check_finite(logits: Tensor, pool: Batch) -> None:
             f"the model's output is not finite for the examples {pool.index[wrong].tolist()[:10]}, as it scores them: "
             "try a learning rate a tenth as large, or look at their values"
         )
+
+
+def logits(model: nn.Module, image: Tensor) -> Tensor:
+    """What the model gives for images (m, C, H, W), in eval mode and without gradient."""
+    with eval_mode(model), torch.no_grad():
+        return model(image)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Seconds by phase, on a GPU without waiting for it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -29,6 +30,16 @@ class Stopwatch:
             else:
                 self.seconds[self.phase] += now - self.since
         self.phase, self.since = phase, now
+
+    @contextmanager
+    def during(self, phase: str) -> Iterator[None]:
+        """Counts what is within to `phase`, and goes on with the phase that was on."""
+        before = self.phase
+        self.switch(phase)
+        try:
+            yield
+        finally:
+            self.switch(before)
 
     def settle(self) -> None:
         """Brings `seconds` up to the last switch; waits for the GPU."""

@@ -1,8 +1,10 @@
 """The loop. It knows no sampler and no augmentation by name."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +16,16 @@ from iskit.augment import Pipeline
 from iskit.budget import Budget, Meter
 from iskit.data import Dataset
 from iskit.errors import Diverged
+from iskit.evaluation import EVAL_BATCH, measure
 from iskit.feed import Feed
+from iskit.graphs import Steps, compiled, recorder, undone
 from iskit.history import History
+from iskit.numerics import numerics
 from iskit.proxy import ProxyTrainer
-from iskit.samplers import Batch, Outcome, Sampler
-from iskit.scorer import Scorer
+from iskit.samplers import Outcome, Sampler
+from iskit.scorer import Scorer, eval_mode
 from iskit.stopwatch import Stopwatch
-
-EVAL_BATCH = 2000
+from iskit.tally import Tally
 
 
 class Trainer:
@@ -33,8 +37,9 @@ class Trainer:
         trainer.history.frame()
 
     data, model: on the device to train on. augment: unbound. sampler: unbound. schedule: factor of lr as a function
-    of t. cache: folder that keeps the sampler's preparations for further runs, None to prepare anew.
-    clock: seconds on the host, for tests of budgets in seconds.
+    of t. precision: float32, bf16, or auto: bf16 on a GPU. compile: off, or auto: on a GPU the model is compiled and
+    steps run as CUDA graphs. deterministic: bit-repeatable on a GPU too. cache: folder that keeps the sampler's
+    preparations for further runs, None to prepare anew. clock: seconds on the host, for tests of budgets in seconds.
     Raises InputError for a budget that is too small for one batch, Diverged when the loss stops being a number.
     """
 
@@ -56,109 +61,156 @@ class Trainer:
         weight_decay: float = 1e-4,
         seed: int = 1,
         evals: int = 20,
-        precision: str = "float32",
+        precision: str = "auto",
+        compile: str = "auto",
+        deterministic: bool = False,
         cache: Path | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ):
         sampler.check(budget=budget, unit=unit, epochs=epochs, batch_size=batch_size)
         self.budget = Budget.of_run(budget, unit, n=len(data), epochs=epochs, batch_size=batch_size)
-        device = data.label.device
-        self.model, self.data, self.sampler = model, data, sampler
+        self.device = device = data.label.device
+        self.model, self.data, self.sampler, self.batch_size = model, data, sampler, batch_size
         self.lr, self.schedule, self.evals, self.seed = lr, schedule, evals, seed
-        self.device_type, self.bf16 = device.type, precision == "bf16"
         cuda = device.type == "cuda"
+        self.bf16 = precision == "bf16" or (precision == "auto" and cuda)
+        self.deterministic = deterministic
+        self.may_wait = not cuda  # a GPU would stand still while the host looks at what it found
         self.generator = torch.cuda.default_generators[device.index or 0] if cuda else torch.default_generator
         self.meter = Meter()
         self.history = History(len(data), device)
+        self.tally = Tally(batch_size, device)
+        self.times: list[float] = []  # t of each step since the last evaluation, or since the run was loaded
+        self.started = 0  # steps before those
         self.watch = Stopwatch(self.meter.seconds, device, clock)
         sampler.bind(label=data.label, budget=self.budget, epochs=epochs, batch_size=batch_size, seed=seed)
         augment.bind(seed=seed, pad=data.pad, flip=data.flip, mean=data.mean)
-        self.score = Scorer(model, self.meter, self._scoring)
+        self.score = Scorer(model, self.meter, self._scoring, self.logits)
         self.feed = Feed(data, sampler, augment, self.budget, self.meter, batch_size, seed)
         self.proxy = ProxyTrainer(data, self.meter, batch_size=batch_size, seed=seed, cache=cache, clock=clock)
-        parameters = model.parameters()
+        # A tensor, changed in place: a captured step reads it anew. Float32 is what the GPU's kernels read.
+        self.rate = torch.tensor(lr, dtype=torch.float32 if cuda else torch.float64, device=device)
         self.optimizer: torch.optim.Optimizer
+        parameters, decay = model.parameters(), weight_decay
         if optimizer == "adam":
-            self.optimizer = torch.optim.Adam(parameters, lr, weight_decay=weight_decay, fused=True)
+            self.optimizer = torch.optim.Adam(parameters, self.rate, weight_decay=decay, fused=True, capturable=cuda)
         else:
-            self.optimizer = torch.optim.SGD(parameters, lr, momentum, weight_decay=weight_decay, fused=True)
+            self.optimizer = torch.optim.SGD(parameters, self.rate, momentum, weight_decay=decay, fused=True)
+        record = recorder(device, compile)
+        # The compiler's choice of kernels may differ from process to process.
+        fast = compiled(model) if record and not deterministic else model
+        self.learn = Steps(partial(self._learn, model), partial(self._learn, fast), record, self._trial)
+        self.infer = Steps(partial(self._infer, model), partial(self._infer, fast), record, self._trial)
+        self.captures = record is not None
         self.evaluated = 0  # evaluations done
-        self.sums = torch.zeros(3, device=device, dtype=torch.float64)  # training loss, hits, rows since the last one
 
     def __iter__(self) -> Iterator[float]:
-        if self.meter.steps == 0:
-            self.watch.switch("prepare")
-            self.sampler.prepare(self.proxy)
-            self.watch.switch(None)
-        self.model.train()
-        while (t := self.budget.spent(self.meter)) < 1:
-            self.watch.switch("train")
-            self._step(t)
-            self.watch.switch(None)
-            if self.budget.unit == "seconds":
-                self.watch.settle()
-            t = self.budget.spent(self.meter)
-            if t >= (self.evaluated + 1) / self.evals or t >= 1:
-                self._evaluate(t)
-            yield min(t, 1.0)
+        with numerics(self.device, self.deterministic):
+            if self.meter.steps == 0:
+                with self.watch.during("prepare"):
+                    self.sampler.prepare(self.proxy)
+            self.model.train()
+            while (t := self.budget.spent(self.meter)) < 1:
+                with self.watch.during("train"):
+                    self._step(t)
+                if self.budget.unit == "seconds":
+                    self.watch.settle()
+                t = self.budget.spent(self.meter)
+                if t >= (self.evaluated + 1) / self.evals or t >= 1:
+                    self._evaluate(t)
+                yield min(t, 1.0)
 
     def _step(self, t: float) -> None:
         batch = self.feed.batch(t, self.score)
         # Dropout and the like draw from torch's own generator: seeded a step, so nothing has to be saved. Not by
         # torch.manual_seed: where no GPU is in use it keeps a traceback for later, at every call.
         self.generator.manual_seed((self.seed << 32) + self.meter.steps)
+        self.rate.fill_(self.lr * self.schedule(t))
+        self.times.append(t)
+        key, reason = self._captured(len(batch))
+        logits, loss = self.learn(batch.index, batch.image, batch.target, batch.weight, key=key, reason=reason)
+        self.sampler.update(Outcome(batch, logits, loss))
+        self.meter.trained(len(batch))
+
+    def _learn(
+        self, network: Callable[[Tensor], Tensor], index: Tensor, image: Tensor, target: Tensor, weight: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """All that a step computes: logits (b, K) and losses (b,). A graph may replay it: no host, no waiting."""
         with self._autocast():
-            logits = self.model(batch.image)
-        loss = F.cross_entropy(logits.float(), batch.target, reduction="none")
-        if self.device_type == "cpu":  # a GPU would have to be waited for: there the next evaluation notices
-            self._check(loss, batch, t)
-        self.sampler.reduce(loss, batch.weight).backward()
-        rate = self.lr * self.schedule(t)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            logits = network(image)
+        loss = F.cross_entropy(logits.float(), target, reduction="none")
+        self.tally.see(index, target, logits.detach(), loss.detach())
+        if self.may_wait:
+            self._check()  # before the optimizer spoils the model
+        self.sampler.reduce(loss, weight).backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
-        outcome = Outcome(batch, logits.detach(), loss.detach())
-        self.sampler.update(outcome)
-        self.meter.trained(len(batch))
-        self.history.see(batch.index)
-        self._observe(outcome)
+        self.history.see(index)
+        return logits.detach(), loss.detach()
 
-    def _observe(self, outcome: Outcome) -> None:
-        # A mixed row counts as right if it is given its heaviest class.
-        hits = (outcome.logits.argmax(1) == outcome.batch.target.argmax(1)).sum()
-        self.sums += torch.stack([outcome.loss.sum(), hits, torch.full_like(hits, len(outcome.batch))])
+    def _infer(self, network: Callable[[Tensor], Tensor], image: Tensor) -> tuple[Tensor]:
+        with eval_mode(self.model), torch.no_grad(), self._autocast():
+            return (network(image).float(),)
 
-    def _check(self, loss: Tensor, batch: Batch, t: float) -> None:
-        wrong = ~loss.detach().isfinite()
-        if wrong.any():
-            self._diverged(self.meter.steps + 1, t, f" for the examples {batch.index[wrong].tolist()[:10]}")
+    def logits(self, image: Tensor) -> Tensor:
+        """(m, K) float32 for images (m, C, H, W), in eval mode."""
+        rows = len(image)
+        full = rows % self.batch_size == 0 or rows == min(EVAL_BATCH, len(self.data.test_label))
+        return self.infer(image, key=rows if full else None)[0]
 
-    def _diverged(self, step: int, t: float, where: str = "") -> None:
+    def _captured(self, rows: int) -> tuple[Any, str]:
+        """What a captured step depends on beside tensors; None if it cannot be captured, and why."""
+        frozen, name = self.sampler.frozen(), type(self.sampler).__name__
+        if frozen is None:
+            return None, f"{name}.reduce may do something else at each step"
+        if rows != self.batch_size:
+            return None, f"{name} changes how many rows a step trains"
+        return frozen, ""
+
+    @contextmanager
+    def _trial(self) -> Iterator[None]:
+        with self.watch.during("warmup"), undone(self._changed, self.generator):
+            yield
+
+    def _changed(self) -> Iterable[Tensor]:
+        """The tensors that a step changes."""
+        remembered = chain.from_iterable(state.values() for state in self.optimizer.state.values())
+        state = chain(remembered, self.sampler.state_dict().values())
+        yield from (value for value in state if isinstance(value, Tensor))
+        yield from chain(self.model.parameters(), self.model.buffers(), self.tally.tensors(), [self.history.counts])
+
+    def _check(self) -> None:
+        """Diverged if a step since the last evaluation had a loss that is not a number. Waits for the device."""
+        if self.tally.alright():
+            return
+        fine = int(self.tally.fine)
+        t, step = self.times[fine], self.started + fine + 1
+        examples = [index for index in self.tally.wrong.tolist() if index >= 0][:10]
         raise Diverged(
-            f"the loss is not a finite number at step {step} (t={t:.3f}, lr={self.lr * self.schedule(t):.3g})"
-            f"{where}: try lr={self.lr / 10:g}, or precision='float32'"
+            f"the loss is not a finite number at step {step} (t={t:.3f}, lr={self.lr * self.schedule(t):.3g}) "
+            f"for the examples {examples}: try lr={self.lr / 10:g}, or precision='float32'"
         )
+
+    def _begin_tally(self) -> None:
+        self.tally.reset()
+        self.times.clear()
+        self.started = self.meter.steps
 
     @contextmanager
     def _scoring(self) -> Iterator[None]:
-        self.watch.switch("scoring")
-        with self._autocast():
+        with self.watch.during("scoring"), self._autocast():
             yield
-        self.watch.switch("train")
 
     def _evaluate(self, t: float) -> None:
         # At least one more: 0.29 x 100 is 28.999...96, and the 29th would be due again.
         self.evaluated = max(self.evaluated + 1, int(t * self.evals))
-        self.watch.switch("eval")
-        accuracy, loss = evaluate(self.model, self.data, bf16=self.bf16)
-        self.watch.switch(None)
+        with self.watch.during("eval"):
+            accuracy, loss = measure(self.logits, self.data)
         self.watch.settle()
-        train_loss, hits, rows = self.sums.tolist()
-        rate = self.optimizer.param_groups[0]["lr"]
-        if train_loss != train_loss or abs(train_loss) == float("inf"):
-            self._diverged(self.meter.steps, t)
-        self.sums.zero_()
+        self._check()
+        train_loss, hits, rows = self.tally.sums.tolist()
+        rate = self.lr * self.schedule(self.times[-1])
+        self._begin_tally()
         self.history.record(
             t=t,
             epoch=self.feed.epoch,
@@ -172,7 +224,8 @@ class Trainer:
         )
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device_type, torch.bfloat16, enabled=self.bf16, cache_enabled=False)
+        # A cache of the weights in bf16 would outlive a captured step, and be stale in the next.
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16, cache_enabled=False)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the rest of the run depends on; take it between steps."""
@@ -184,26 +237,16 @@ class Trainer:
             "meter": self.meter.state_dict(),
             "history": self.history.state_dict(),
             "evaluated": self.evaluated,
-            "sums": self.sums,
+            "sums": self.tally.sums,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name in ("model", "optimizer", "sampler", "feed", "meter", "history"):
             getattr(self, name).load_state_dict(state[name])
         self.evaluated = state["evaluated"]
-        self.sums.copy_(state["sums"])
-
-
-@torch.no_grad()
-def evaluate(model: nn.Module, data: Dataset, *, bf16: bool = False) -> tuple[float, float]:
-    """Accuracy in percent and mean cross-entropy on the test set; leaves the model in train mode."""
-    model.eval()
-    loss = hits = torch.zeros((), device=data.label.device, dtype=torch.float64)
-    for image, label in zip(data.test_image.split(EVAL_BATCH), data.test_label.split(EVAL_BATCH), strict=True):
-        with torch.autocast(data.label.device.type, torch.bfloat16, enabled=bf16, cache_enabled=False):
-            logits = model(data.normalise(image)).float()
-        loss = loss + F.cross_entropy(logits, label, reduction="sum")
-        hits = hits + (logits.argmax(1) == label).sum()
-    model.train()
-    n = len(data.test_label)
-    return 100 * hits.item() / n, loss.item() / n
+        self._begin_tally()
+        self.tally.sums.copy_(state["sums"])
+        # Loading gives the optimizer new tensors, which captured steps would not see.
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate.fill_(group["lr"])
+        self.learn.forget()

@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 
 from iskit.errors import InputError
+from iskit.evaluation import evaluate
 from iskit.samplers import Sampler, samplers
-from iskit.trainer import Diverged, Trainer, evaluate
+from iskit.trainer import Diverged, Trainer
 
 # sgd is the full run: its card says that it is always neutral, and a smaller budget is refused.
 BUDGET = {name: 1.0 if samplers.card(name).neutral == "always" else 0.6 for name in samplers}
@@ -41,6 +42,13 @@ def flat(state, path: str = "") -> dict:
         items = state.items() if isinstance(state, dict) else enumerate(state)
         return {k: v for key, value in items for k, v in flat(value, f"{path}/{key}").items()}
     return {} if "seconds" in path else {path: state}
+
+
+def dropping(make) -> Trainer:
+    """A trainer of a model with dropout."""
+    trainer = make(budget=1)
+    trainer.model.insert(-1, torch.nn.Dropout(0.5))
+    return trainer
 
 
 class Scores(Sampler):
@@ -196,7 +204,7 @@ def test_evaluate_equals_a_plain_loop(make, digits):
 def test_evaluate_does_not_depend_on_the_size_of_its_batches(make, digits, monkeypatch):
     trainer = make("unif", data=digits, batch_size=32)
     whole = evaluate(trainer.model, digits)
-    monkeypatch.setattr("iskit.trainer.EVAL_BATCH", 7)
+    monkeypatch.setattr("iskit.evaluation.EVAL_BATCH", 7)
     assert evaluate(trainer.model, digits) == pytest.approx(whole, rel=1e-5)
     assert trainer.model.training
 
@@ -247,21 +255,16 @@ def test_a_resumed_run_goes_on_counting_seconds(make):
 
 
 def test_dropout_resumes_with_its_random_state(make, tmp_path):
-    def dropping() -> Trainer:
-        trainer = make(budget=1)
-        trainer.model.insert(-1, torch.nn.Dropout(0.5))
-        return trainer
-
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
-        whole = finish(dropping())
+        whole = finish(dropping(make))
         torch.manual_seed(5)
-        killed = dropping()
+        killed = dropping(make)
         for _ in itertools.islice(killed, 10):
             pass
         state = copy.deepcopy(killed.state_dict())
         torch.manual_seed(77)
-        resumed = dropping()
+        resumed = dropping(make)
         resumed.load_state_dict(state)
         assert rows(finish(resumed)) == rows(whole)
 

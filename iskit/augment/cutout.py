@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from iskit.augment.base import Augment, augments
+from iskit.constants import constant
 from iskit.errors import InputError
 from iskit.randomness import Stream, words
 
@@ -39,6 +40,6 @@ class Cutout(Augment):
             return (place >= first[:, None]) & (place < first[:, None] + side)
 
         rows, columns = hidden(draw[:, 0], height), hidden(draw[:, 1], width).repeat_interleave(channels, dim=1)
-        mean = torch.tensor(self.mean, device=image.device).mul(255).round().byte()
+        mean = constant(self.mean, image.device).mul(255).round().byte()
         square = rows[:, :, None] & columns[:, None, :]
         return torch.where(square, mean.expand(channels).repeat(width), image.reshape(square.shape)).view(image.shape)

@@ -20,11 +20,11 @@ from iskit import files
 from iskit.bench.limits import Ceiling, ceiling, work
 from iskit.bench.plain import TRANSFORMS, Plain
 from iskit.bench.select import peak
+from iskit.evaluation import evaluate
 from iskit.experiment import Experiment
 from iskit.probe import Step, keep_memory
 from iskit.run import Run, build, choose, load
 from iskit.sweep import cores
-from iskit.trainer import evaluate
 
 FOREVER = 10_000  # epochs: no lap comes to the end of the run
 AUGMENTS = ("standard", "standard|mixup", "standard|ricap", "randaugment|standard")
@@ -157,7 +157,7 @@ class Kit:
         rows = self.trainer.meter.backward
         while self.trainer.meter.backward - rows < (images or len(self.trainer.data)):
             next(self.steps)
-        if self.trainer.device_type == "cuda":
+        if self.trainer.device.type == "cuda":
             torch.cuda.synchronize()
         return self.trainer.meter.backward - rows
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from iskit.constants import constant
 from iskit.errors import InputError
 
 
@@ -57,8 +58,8 @@ class Dataset:
 
     def normalise(self, image: Tensor) -> Tensor:
         """(n, H, W, C) uint8 -> (n, C, H, W) float32, zero mean and unit deviation, in channels-last memory."""
-        mean = torch.tensor(self.mean, device=image.device) * 255
-        scale = 1 / (torch.tensor(self.std, device=image.device) * 255)
+        mean = constant(self.mean, image.device) * 255
+        scale = 1 / (constant(self.std, image.device) * 255)
         pixels = image.shape[1] * image.shape[2]
         # Along whole images: a CPU is slow at repeating so short a row as the channels.
         flat = image.reshape(len(image), -1).float().sub_(mean.repeat(pixels)).mul_(scale.repeat(pixels))

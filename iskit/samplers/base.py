@@ -4,6 +4,7 @@ Importance sampling is nothing but weights, and there are three places to put th
 an epoch (`plan`), over candidates once a step (`select`), over the batch once a backward pass (`reduce`).
 """
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -165,6 +166,13 @@ class Sampler:
     def reduce(self, loss: Tensor, weight: Tensor) -> Tensor:
         """Once a backward pass: (b,) losses and weights -> the scalar to minimise."""
         return (loss * weight).mean()
+
+    def frozen(self) -> Hashable | None:
+        """What `reduce` takes from the host at this step: a CUDA graph of the step is captured anew for each value.
+
+        None keeps the step from being captured, as is safe for a `reduce` that does not say what it takes.
+        """
+        return () if type(self).reduce is Sampler.reduce else None
 
     def update(self, outcome: Outcome) -> None:
         """After a step: what was learnt about the rows just trained."""

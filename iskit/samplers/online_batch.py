@@ -13,6 +13,7 @@ neutral: budget=1
 
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -54,16 +55,18 @@ class OnlineBatch(LastLoss):
         return share / share.sum()
 
     def only_scores(self, epoch: Any) -> Any:
-        """Whether an epoch (int), or each of several (Tensor), is a walk that trains nothing."""
+        """Whether an epoch (int), or each of several (array), is a walk that trains nothing."""
         return epoch % (self.recompute + 1) == self.recompute
 
     def select(self, pool: Batch, score: Score) -> tuple[Tensor, Tensor] | None:
         if not self.recompute:
             return None
-        scored = self.only_scores(pool.epoch)
+        scored = self.only_scores(pool.epoch.cpu().numpy())  # the pass's only wait for a GPU
         if not scored.any():
             return None
-        rows = pool.take(scored)
+        asked, trained = (
+            torch.from_numpy(np.flatnonzero(which)).to(self.device, non_blocking=True) for which in (scored, ~scored)
+        )
+        rows = pool.take(asked)
         self.loss[rows.index] = F.cross_entropy(score(rows), rows.target, reduction="none")
-        trained = (~scored).nonzero().squeeze(1)
         return trained, pool.weight[trained]

@@ -55,6 +55,9 @@ class Ordered(Sampler):
         rows = rank.topk(q).indices
         return super().reduce(loss[rows], weight[rows])  # the mean over q: divided by b, the step would shrink
 
+    def frozen(self) -> int | None:
+        return None if self.control else int(self.halvings)  # the control's order is new at each step
+
     def update(self, outcome: Outcome) -> None:
         self.hits += (outcome.logits.argmax(1) == outcome.batch.target.argmax(1)).sum()
         self.rows += len(outcome.batch)

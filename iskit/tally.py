@@ -1,0 +1,35 @@
+"""What training steps add up to between two evaluations. It stays on the device: nothing here waits for it."""
+
+import torch
+from torch import Tensor
+
+
+class Tally:
+    """sums (3,) float64: loss, hits, rows. wrong (b,) int64: of the first batch with a loss that is not finite, the
+    examples that have one, -1 for the others; fine () int64: batches before it."""
+
+    def __init__(self, batch_size: int, device: torch.device):
+        self.sums = torch.zeros(3, device=device, dtype=torch.float64)
+        self.wrong = torch.full((batch_size,), -1, device=device)
+        self.fine = torch.zeros((), dtype=torch.int64, device=device)
+
+    def see(self, index: Tensor, target: Tensor, logits: Tensor, loss: Tensor) -> None:
+        """A batch of at most b rows: examples index (m,), soft targets and logits (m, K), loss (m,)."""
+        # A mixed row counts as right if it is given its heaviest class.
+        hits = (logits.argmax(1) == target.argmax(1)).sum()
+        self.sums += torch.stack([loss.sum(), hits, torch.full_like(hits, len(loss))])
+        first = self.wrong[: len(loss)]
+        first.copy_(torch.where(self.alright(), index.masked_fill(loss.isfinite(), -1), first))
+        self.fine += self.alright()
+
+    def alright(self) -> Tensor:
+        """() bool: whether every loss so far was a number."""
+        return (self.wrong < 0).all()
+
+    def reset(self) -> None:
+        self.sums.zero_()
+        self.wrong.fill_(-1)
+        self.fine.zero_()
+
+    def tensors(self) -> list[Tensor]:
+        return [self.sums, self.wrong, self.fine]

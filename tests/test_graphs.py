@@ -1,0 +1,491 @@
+"""Steps as graphs: what a CPU can show with a stand-in for the capture, and what only a GPU can."""
+
+import itertools
+import warnings
+from contextlib import contextmanager, nullcontext, suppress
+
+import pytest
+import torch
+from test_trainer import BUDGET, dropping, ends_alike, finish, rows
+
+from iskit import graphs
+from iskit.bench import gpu as bench
+from iskit.errors import Diverged, InputError
+from iskit.experiment import Experiment
+from iskit.graphs import Recorded, Steps, undone
+from iskit.numerics import numerics
+from iskit.run import Run, _compiled
+from iskit.samplers import Sampler, samplers
+from iskit.tally import Tally
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+def rehearse(function):
+    """Stands in for a capture where there is no GPU: the same trial runs and buffers, but Python runs every replay."""
+    for _ in range(graphs.WARM_UP):
+        function()
+    outputs = tuple(torch.full_like(output, 77) for output in function())  # what is not overwritten shows
+
+    def replay():
+        for output, found in zip(outputs, function(), strict=True):
+            output.copy_(found)
+
+    return replay, outputs
+
+
+def rehearse_in(patch, compiled=lambda model: model):
+    patch.setattr("iskit.trainer.recorder", lambda device, compile: rehearse if compile == "auto" else None)
+    patch.setattr("iskit.trainer.compiled", compiled)
+
+
+@pytest.fixture
+def rehearsed(make, monkeypatch):
+    """As `make`, with steps captured by the stand-in."""
+
+    def make_rehearsed(*args, **settings):
+        with monkeypatch.context() as patch:
+            rehearse_in(patch)
+            return make(*args, **settings)
+
+    return make_rehearsed
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    graphs._say.cache_clear()
+    yield
+    _compiled.clear()
+
+
+# --- the trainer on static buffers ---
+
+
+@pytest.mark.parametrize("augment", ["standard|mixup"])
+@pytest.mark.parametrize("name", list(samplers))
+def test_captured_steps_train_as_eager_ones_do(make, rehearsed, name, augment):
+    settings = {"budget": BUDGET[name], "evals": 7}
+    eager, graph = make(name, augment, **settings), rehearsed(name, augment, **settings)
+    assert ends_alike(finish(graph), finish(eager))
+    assert rows(graph) == rows(eager)
+    assert list(graph.learn.graphs) == [0 if name == "ordered" else ()]
+    assert not eager.learn.graphs
+
+
+@pytest.mark.parametrize(
+    ("spec", "asked"), [("gnorm(tau_min=0)", {48}), ("selective_backprop(beta=1)", {16}), ("rho(presample=4)", {64})]
+)
+def test_scoring_is_captured_at_the_size_of_its_pools(make, rehearsed, spec, asked):
+    eager, graph = make(spec), rehearsed(spec)
+    assert ends_alike(finish(graph), finish(eager))
+    assert set(graph.infer.graphs) == asked | {80}  # and the whole test set of 80
+
+
+@pytest.mark.parametrize("settings", [{"optimizer": "adam", "lr": 0.01}, {"precision": "bf16"}, {"momentum": 0.0}])
+def test_optimizers_and_precisions_alike(make, rehearsed, settings):
+    assert ends_alike(finish(rehearsed("p", **settings)), finish(make("p", **settings)))
+
+
+def test_dropout_draws_alike(make, rehearsed):
+    assert ends_alike(finish(dropping(rehearsed)), finish(dropping(make)))
+
+
+def test_a_test_set_of_several_batches_and_a_rest(make, rehearsed, monkeypatch):
+    for module in ("evaluation", "trainer"):
+        monkeypatch.setattr(f"iskit.{module}.EVAL_BATCH", 30)
+    eager, graph = make(), rehearsed()
+    assert ends_alike(finish(graph), finish(eager))
+    assert set(graph.infer.graphs) == {30}  # the rest of 20 is no reason for another
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_resumed_run_captures_what_was_loaded(make, rehearsed, optimizer):
+    """Loading replaces the optimizer's tensors: graphs made before would go on with the old ones."""
+    settings = {"optimizer": optimizer, "lr": 0.01, "evals": 5}
+    whole, killed, resumed = finish(make("p", **settings)), rehearsed("p", **settings), rehearsed("p", **settings)
+    for _ in itertools.islice(killed, 11):
+        pass
+    for _ in itertools.islice(resumed, 3):  # it has captured already
+        pass
+    resumed.load_state_dict(killed.state_dict())
+    assert not resumed.learn.graphs
+    assert ends_alike(finish(resumed), whole)
+    assert all(group["lr"] is resumed.rate for group in resumed.optimizer.param_groups)
+
+
+def test_the_rate_is_one_tensor_changed_in_place(make):
+    trainer = make(lr=0.3, budget=1)
+    rate = trainer.rate
+    for t in trainer:
+        assert trainer.optimizer.param_groups[0]["lr"] is rate
+        assert rate.item() == pytest.approx(trainer.lr * trainer.schedule(t - 16 / 800))
+
+
+def test_warm_up_is_a_phase_of_its_own_and_not_charged_to_the_budget(rehearsed, monkeypatch):
+    now = [0.0]
+    trainer = rehearsed(budget=5, unit="seconds", evals=1, clock=lambda: now[0])
+    forward = trainer.model.forward
+
+    def slow(image):
+        now[0] += 1 if len(image) == 16 else 100
+        return forward(image)
+
+    monkeypatch.setattr(trainer.model, "forward", slow)
+    finish(trainer)
+    calls = graphs.WARM_UP + 1
+    assert trainer.meter.seconds == {"train": 5, "scoring": 0, "eval": 100, "warmup": 101 * calls, "prepare": 0}
+
+
+def test_ordered_is_captured_anew_when_q_halves_and_not_under_control(make, rehearsed):
+    settings = {"budget": 1, "lr": 0.1}
+    eager = finish(make("ordered(ladder=(1, 2, 30))", **settings))
+    graph = finish(rehearsed("ordered(ladder=(1, 2, 30))", **settings))
+    assert ends_alike(graph, eager)
+    assert len(graph.learn.graphs) > 1
+    with pytest.warns(UserWarning, match="Ordered"):
+        control = finish(rehearsed("ordered(ladder=(1, 2, 30), control=True)", **settings))
+    assert not control.learn.graphs
+    assert control.infer.graphs
+
+
+def test_a_reduce_that_does_not_say_what_it_takes_is_not_captured(rehearsed):
+    class Own(Sampler):
+        def reduce(self, loss, weight):
+            return loss.sum()
+
+    trainer = rehearsed("scan")
+    trainer.sampler.__class__ = Own
+    with pytest.warns(UserWarning, match="one by one, slower than as CUDA graphs: Own"):
+        finish(trainer)
+    assert not trainer.learn.graphs
+
+
+def test_steps_of_changing_size_run_eagerly_and_it_is_said_once(make, rehearsed):
+    graph, eager = (maker("gnorm(form='constant_variance')", budget=1) for maker in (rehearsed, make))
+    for trainer in (graph, eager):
+        trainer.sampler.tau.fill_(4)  # else it comes slowly to where batches shrink
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        finish(graph)
+    assert [str(w.message) for w in said] == [
+        "steps run one by one, slower than as CUDA graphs: GradientNorm changes how many rows a step trains"
+    ]
+    assert ends_alike(graph, finish(eager))
+
+
+def test_what_cannot_be_captured_runs_eagerly_with_the_reason(make, rehearsed, monkeypatch):
+    def refuse(function):
+        function()  # one trial run, then the failure: its traces must go
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    trainer = rehearsed("p", "standard|mixup")
+    trainer.learn.record = trainer.infer.record = refuse
+    with pytest.warns(UserWarning, match="RuntimeError: operation not permitted"):
+        finish(trainer)
+    assert ends_alike(trainer, finish(make("p", "standard|mixup")))
+    assert not trainer.learn.graphs
+
+
+def test_compile_off_captures_nothing(rehearsed):
+    trainer = finish(rehearsed(compile="off"))
+    assert not trainer.captures
+    assert not trainer.learn.graphs
+
+
+def test_a_cpu_captures_nothing_and_a_gpu_unless_it_is_off():
+    assert graphs.recorder(CPU, "auto") is None
+    assert graphs.recorder(CUDA, "off") is None
+    assert graphs.recorder(CUDA, "auto") is graphs.record
+
+
+# --- the pieces ---
+
+
+def test_recorded_reads_from_its_own_buffers_and_gives_new_tensors():
+    recorded = Recorded(lambda x, y: (x + y, x * y), (torch.zeros(3), torch.zeros(3)), rehearse)
+    x = torch.tensor([1.0, 2, 3])
+    first, _ = recorded(x, x)
+    recorded(10 * x, x)
+    assert first.tolist() == [2, 4, 6]  # not overwritten by the next call
+    assert x.tolist() == [1, 2, 3]
+    assert not any(buffer.data_ptr() == x.data_ptr() for buffer in recorded.inputs)
+
+
+def test_buffers_keep_the_memory_format():
+    image = torch.rand(4, 8, 8, 3).permute(0, 3, 1, 2)
+    recorded = Recorded(lambda x: (x * 2,), (image,), rehearse)
+    assert recorded.inputs[0].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_each_key_has_its_own_graph_and_none_has_none():
+    calls = []
+    steps = Steps(lambda x: (calls.append("plain"), x)[1:], lambda x: (x + 1,), rehearse, nullcontext)
+    x = torch.zeros(2)
+    assert [steps(x, key=key)[0].sum().item() for key in ("a", "b", "a", None)] == [2, 2, 2, 0]
+    assert list(steps.graphs) == ["a", "b"]
+    assert calls == ["plain"]
+
+
+def test_undone_puts_back_in_place_and_zeroes_what_is_new():
+    one, two, generator = torch.ones(2, requires_grad=True), torch.zeros(2), torch.Generator()
+    tensors = [one]
+    generator.manual_seed(5)
+    with undone(lambda: tensors, generator):
+        one.data += 1
+        torch.rand(3, generator=generator)
+        tensors.append(two.add_(3))
+    assert (one.tolist(), two.tolist()) == ([1, 1], [0, 0])
+    assert torch.equal(torch.rand(2, generator=generator), torch.rand(2, generator=torch.Generator().manual_seed(5)))
+
+
+def test_undone_puts_back_after_a_failure_too():
+    one = torch.ones(2)
+    with suppress(RuntimeError), undone(lambda: [one], torch.Generator()):
+        one.add_(1)
+        raise RuntimeError
+    assert one.tolist() == [1, 1]
+
+
+# --- trouble ---
+
+
+@pytest.mark.parametrize("place", [0, 5])
+def test_the_tally_remembers_the_first_batch_without_a_number(place):
+    tally, nan = Tally(4, CPU), float("nan")
+    target = logits = torch.eye(4)
+    losses = torch.ones(8, 4)
+    losses[place, 1], losses[place, 3], losses[6, 0] = nan, float("inf"), nan
+    for number, loss in enumerate(losses):
+        size = 3 if number == 2 else 4
+        tally.see(torch.arange(size) + 10 * number, target[:size], logits[:size], loss[:size])
+    assert tally.wrong.tolist() == [-1, 10 * place + 1, -1, 10 * place + 3]
+    assert tally.fine == place
+    assert tally.sums[1:].tolist() == [31, 31]
+    tally.reset()
+    assert tally.alright()
+    assert tally.sums.tolist() == [0, 0, 0]
+
+
+def test_without_waiting_the_same_trouble_is_told_at_the_next_evaluation(make):
+    messages = []
+    for may_wait in (True, False):
+        trainer = make(lr=0.3, budget=1, evals=5)
+        trainer.may_wait = may_wait
+        for _ in itertools.islice(trainer, 23):
+            pass
+        with torch.no_grad():
+            next(trainer.model.parameters()).fill_(float("nan"))
+        with pytest.raises(Diverged) as error:
+            finish(trainer)
+        messages.append(str(error.value))
+        assert len(trainer.history.rows) == 2
+    assert trainer.meter.steps == 30
+    assert messages[0] == messages[1]
+    assert "at step 24 (t=0.460, lr=0.162) for the examples [" in messages[0]
+
+
+def test_full_memory_at_a_capture_is_no_reason_to_go_on_eagerly(rehearsed):
+    def full(function):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    trainer = rehearsed()
+    trainer.learn.record = full
+    with pytest.raises(torch.OutOfMemoryError):
+        finish(trainer)
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_numerics_sets_torchs_switches_and_puts_them_back(deterministic, monkeypatch):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+
+    def switches():
+        cudnn = torch.backends.cudnn
+        return torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, cudnn.benchmark, cudnn.enabled
+
+    before = switches()
+    with suppress(KeyError), numerics(CUDA, deterministic):
+        assert switches() == (deterministic, deterministic, not deterministic, True)
+        raise KeyError
+    assert switches() == before
+    with numerics(CPU, deterministic):
+        assert switches() == before
+
+
+# --- several runs in one process ---
+
+TINY = {"dataset": "digits(limit=200)", "model": "cnn(width=4)", "epochs": 2, "evals": 2, "sampler": "p"}
+
+
+def numbers(result):
+    return {key: value for key, value in result.items() if "seconds" not in key}
+
+
+def test_runs_of_one_kind_share_a_model_and_end_as_alone(tmp_path, monkeypatch):
+    experiments = [Experiment(**{**TINY, **more}) for more in ({}, {"seed": 2}, {"sampler": "unif"}, {"model": "mlp"})]
+    alone = [numbers(Run(e, tmp_path / "alone").train()) for e in experiments]
+    rehearse_in(monkeypatch)
+    runs = [Run(e, tmp_path / "together") for e in experiments]
+    assert [numbers(run.train()) for run in runs] == alone
+    first, second, third, other = (run.trainer.model for run in runs)
+    assert first is second is third
+    assert other is not first
+    assert list(_compiled.values()) == [other]
+
+
+def test_several_seeds_are_compiled_once(tmp_path, monkeypatch):
+    graphs.compiled.cache_clear()
+    compiles = []
+
+    def backend(graph, inputs):
+        compiles.append(len(inputs))
+        return graph.forward
+
+    compiler = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda model, dynamic: compiler(model, dynamic=dynamic, backend=backend))
+    rehearse_in(monkeypatch, graphs.compiled)
+    settings = {**TINY, "sampler": "gnorm(tau_min=0)", "model": "resnet8(width=2)"}
+    once = []
+    for seed in (1, 2):
+        run = Run(Experiment(**settings, seed=seed), tmp_path / "compiled")
+        result = numbers(run.train())
+        once.append(len(compiles))
+        with monkeypatch.context() as patch:
+            patch.setattr("iskit.trainer.recorder", lambda device, compile: None)
+            assert result == numbers(Run(run.experiment, tmp_path / "eager").train())
+    assert once == [3, 3]  # training, scoring, evaluating
+    graphs.compiled.cache_clear()
+    torch._dynamo.reset()
+
+
+def test_a_run_that_still_trains_keeps_its_model(tmp_path, monkeypatch):
+    rehearse_in(monkeypatch)
+    one, other = (Run(Experiment(**TINY, seed=seed), tmp_path) for seed in (1, 2))
+    for _ in zip(one, other, strict=True):
+        pass
+    assert one.trainer.model is not other.trainer.model
+    monkeypatch.undo()
+    assert numbers(one.result) == numbers(Run(one.experiment, tmp_path / "alone").train())
+
+
+def test_a_model_taken_over_has_no_gradients_left(tmp_path, monkeypatch):
+    rehearse_in(monkeypatch)
+    run = Run(Experiment(**TINY), tmp_path)
+    run.train()
+    for p in run.trainer.model.parameters():
+        p.grad = torch.ones_like(p)
+    again = Run(Experiment(**TINY, seed=2), tmp_path)
+    next(iter(again))
+    assert all(p.grad is None for p in again.trainer.model.parameters())
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_deterministic_steps_are_captured_but_not_compiled(make, monkeypatch, deterministic):
+    compiled = []
+    rehearse_in(monkeypatch, lambda model: compiled.append(model) or model)
+    trainer = finish(make(deterministic=deterministic))
+    assert compiled == ([] if deterministic else [trainer.model])
+    assert trainer.learn.graphs
+
+
+# --- the capture itself, of a GPU that is not there ---
+
+
+def test_the_capture_comes_after_trial_runs_on_the_same_side_stream(monkeypatch):
+    log, current = [], []
+
+    class Stream:
+        def wait_stream(self, other):
+            log.append("wait")
+
+    class Graph:
+        def replay(self):
+            log.append("replay")
+
+    @contextmanager
+    def entered(what, stream=None):
+        current.append(stream or what)
+        yield
+        current.pop()
+
+    for name, stand_in in {"Stream": Stream, "CUDAGraph": Graph, "current_stream": Stream}.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    monkeypatch.setattr(torch.cuda, "stream", entered)
+    monkeypatch.setattr(torch.cuda, "graph", entered)
+    streams = []
+    replay, outputs = graphs.record(lambda: (log.append("call"), streams.append(current[-1]), (torch.ones(1),))[2])
+    assert log == ["wait", *["call"] * graphs.WARM_UP, "wait", "call"]
+    assert len(set(streams)) == 1
+    assert outputs == (torch.ones(1),)
+    replay()
+    assert log[-1] == "replay"
+
+
+# --- the check that a person with a GPU runs ---
+
+
+def test_the_checks_themselves_run_without_a_gpu(monkeypatch):
+    monkeypatch.setattr(bench, "EPOCHS", 3)
+    monkeypatch.setattr(bench, "SETTLE", 2)
+    monkeypatch.setattr(bench, "SAMPLERS", ("p", "selective_backprop(beta=1, history=32)"))
+    found = bench.gpu(160, "cnn(width=2)", 32, 4, device="cpu").set_index("check")
+    assert found.loc["train, standard", "value"] > 0
+    assert found.loc["graph against eager", "value"] == 0
+    assert found.loc["deterministic run repeats", "good"]
+    assert found.loc["deterministic run resumes", "good"]
+    assert "overhead of selective_backprop(beta=1, history=32)" in found.index
+    assert found.loc["unif, standard waits", "note"] == "not measured on a GPU"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_it_is_refused():
+    with pytest.raises(InputError, match="device='cuda' is not there"):
+        bench.gpu()
+
+
+# --- on a GPU ---
+
+
+@contextmanager
+def no_waiting():
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@needs_gpu
+@pytest.mark.parametrize("name", list(samplers))
+def test_gpu_losses_of_graph_and_eager_agree_over_200_steps(make, digits, name):
+    settings = {"budget": 1, "epochs": 6, "batch_size": 32, "lr": 0.02, "evals": 4}
+    data = digits.to("cuda")
+    graph, eager = (make(name, "standard", data, **settings, compile=compile) for compile in ("auto", "off"))
+    for one, other in zip(graph, eager, strict=True):
+        assert one == pytest.approx(other, abs=0.05)
+    for one, other in zip(graph.history.rows, eager.history.rows, strict=True):
+        assert one["train_loss"] == pytest.approx(other["train_loss"], rel=0.05, abs=0.05)
+
+
+@needs_gpu
+@pytest.mark.parametrize("name", ["unif", "p", "c", "ordered", "infobatch"])
+def test_gpu_steps_do_not_wait(make, digits, name):
+    trainer = make(name, "randaugment|standard|ricap", digits.to("cuda"), epochs=9, batch_size=32, evals=1)
+    steps = iter(trainer)
+    for _ in range(3):  # captures
+        next(steps)
+    with no_waiting():
+        for _ in range(10):  # within the first epoch
+            next(steps)
+
+
+@needs_gpu
+@pytest.mark.parametrize("name", list(samplers))
+def test_gpu_deterministic_runs_repeat_and_resume_bit_for_bit(make, digits, name):
+    settings = {"data": digits.to("cuda"), "budget": BUDGET[name], "epochs": 3, "evals": 4, "deterministic": True}
+    one, same, killed, resumed = (make(name, "randaugment|standard|mixup", **settings) for _ in range(4))
+    assert ends_alike(finish(one), finish(same))
+    for _ in itertools.islice(killed, 9):
+        pass
+    resumed.load_state_dict(killed.state_dict())
+    assert ends_alike(finish(resumed), one)
