@@ -216,10 +216,10 @@ def test_a_run_that_another_process_finished_meanwhile_is_not_trained_again(tmp_
     late = Run(experiment, tmp_path)
     bind = Run.bind
 
-    def slow(self, device):
+    def slow(self, device, *build):
         monkeypatch.setattr(Run, "bind", bind)
         Run(experiment, tmp_path).train()  # the other process, between our look and our lock
-        return bind(self, device)
+        return bind(self, device, *build)
 
     monkeypatch.setattr(Run, "bind", slow)
     before = torch.get_num_threads()
