@@ -26,7 +26,7 @@ def train(folder: str, smoke: bool) -> Tables:
     chosen = [Way("plain, 1 workers", "standard", 1), Way("iskit", "standard")] if smoke else ways(AUGMENTS, workers=4)
     return {
         f"train, {e.model}": training(e, chosen, laps=1 if smoke else 5, images=128 if smoke else images)
-        for e, images in zip(experiments[: 1 if smoke else None], (0, 0, 2560), strict=False)
+        for e, images in zip(experiments[: 1 if smoke else None], (0, 2560, 2560), strict=False)
     }
 
 

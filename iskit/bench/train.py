@@ -27,6 +27,7 @@ from iskit.run import Run, build, choose, load
 from iskit.sweep import cores
 
 FOREVER = 10_000  # epochs: no lap comes to the end of the run
+AT_MOST = torch.get_num_threads()  # before any way sets its own
 AUGMENTS = ("standard", "standard|mixup", "standard|ricap", "randaugment|standard")
 
 
@@ -72,30 +73,32 @@ def ways(augments: Sequence[str], workers: int) -> list[Way]:
 def training(experiment: Experiment, ways: Sequence[Way], laps: int = 5, images: int = 0) -> pd.DataFrame:
     """One row a way to train the experiment's model on its data; the first of them is a plain loop.
 
-    Each way lives in a process of its own; they take turns, a lap of `images` (0: an epoch) each, so that what else
-    the machine does meets all of them. Medians over the laps.
+    They take turns, a lap of `images` (0: an epoch) each, so that what else the machine does meets all of them; medians
+    over the laps. The plain loops live in one process and the kit in another, for each holds most of a gigabyte.
     Columns: images_per_second, its relative deviation over the laps; times_plain: against the first way, times_best:
     against the fastest plain one, of the same augmentation (or else the first); step_ms; around_us: what a step takes
     around the network's own forward, backward and update; flop_share, byte_share of this device's ceilings; seconds
-    of each phase; peak_mb of the process that trains (the plain loop's workers come on top); threads, precision.
+    of each phase; peak_mb of the process so far (the plain loop's workers come on top); threads, precision.
     """
     with ExitStack() as stack:
+        hosts: dict[bool, list[ProcessPoolExecutor]] = {True: [], False: []}
         teams: list[list[ProcessPoolExecutor]] = []
         rows: list[dict[str, Any]] = []
-
-        for way in ways:
+        for number, way in enumerate(ways):
             runs = way.runs or max(1, cores() // rows[-1]["threads"])
-            team = [ProcessPoolExecutor(1, mp_context=get_context("spawn")) for _ in range(runs)]
-            teams.append([stack.enter_context(process) for process in team])
-            about = [process.submit(_begin, experiment, way, files.root()).result() for process in team]
+            own = hosts[way.workers is None]
+            while len(own) < runs:
+                own.append(stack.enter_context(ProcessPoolExecutor(1, mp_context=get_context("spawn"))))
+            teams.append(own[:runs])
+            about = [process.submit(_begin, number, experiment, way, files.root()).result() for process in teams[-1]]
             rows.append({"way": way.name, "augment": way.augment, "runs": runs, **about[0]})
-        past = [[_together(team, images) for team in teams] for _ in range(laps)]
+        past = [[_together(number, team, images) for number, team in enumerate(teams)] for _ in range(laps)]
         for number, (team, row) in enumerate(zip(teams, rows, strict=True)):
             speeds = [lap[number].images / lap[number].seconds for lap in past]
             row["images_per_second"] = median(speeds)
             row["deviation"] = stdev(speeds) / median(speeds) if laps > 1 else 0.0
             row["net_ms"] = 1e3 * median(lap[number].net for lap in past)
-            row |= team[0].submit(_end).result()
+            row |= team[0].submit(_end, number).result()
     frame = pd.DataFrame(rows)
     kit = frame["way"].str.startswith("iskit")
     for name, chosen in {"times_plain": frame["way"] == ways[0].name, "times_best": ~kit}.items():
@@ -107,8 +110,8 @@ def training(experiment: Experiment, ways: Sequence[Way], laps: int = 5, images:
     return frame.assign(dataset=experiment.dataset, model=experiment.model, batch_size=experiment.batch_size)
 
 
-def _together(team: list[ProcessPoolExecutor], images: int) -> Lap:
-    laps = [future.result() for future in [process.submit(_lap, images) for process in team]]
+def _together(number: int, team: list[ProcessPoolExecutor], images: int) -> Lap:
+    laps = [future.result() for future in [process.submit(_lap, number, images) for process in team]]
     return Lap(sum(lap.images for lap in laps), max(lap.seconds for lap in laps), median(lap.net for lap in laps))
 
 
@@ -141,7 +144,8 @@ class Kit:
         self.trainer = Run(experiment).bind(torch.device("cuda" if cuda else "cpu"))
         self.choice = choose(experiment, self.trainer.model, self.trainer.data)
         self.trainer.bf16 = self.choice.precision == "bf16"
-        torch.set_num_threads(self.choice.threads)
+        self.threads = self.choice.threads
+        torch.set_num_threads(self.threads)
         self.steps = iter(self.trainer)
         for _ in range(3):
             next(self.steps)
@@ -183,7 +187,8 @@ class Usual:
 
     def __init__(self, experiment: Experiment, way: Way):
         e = experiment
-        torch.set_num_threads(way.threads or torch.get_num_threads())
+        self.threads = way.threads or torch.get_num_threads()
+        torch.set_num_threads(self.threads)
         # Trap: a spawned process spawns its own children too, which costs the DataLoader's workers seconds to start.
         multiprocessing.set_start_method(None, force=True)
         data = load(e.dataset, files.root() / e.data_dir, e.validation, torch.device("cpu"))
@@ -216,42 +221,46 @@ class Usual:
         self.plain.evaluate()
 
 
-_way: Kit | Usual
+_ways: dict[int, Kit | Usual] = {}  # of this process
 
 
-def _begin(experiment: Experiment, way: Way, root: Path) -> dict[str, Any]:
-    """In a process of its own: makes the way ready; what it asks for."""
-    global _way
+def _begin(number: int, experiment: Experiment, way: Way, root: Path) -> dict[str, Any]:
+    """Makes a way ready; what it asks for."""
     os.environ["ISKIT_ROOT"] = str(root)
     settings = {**experiment.to_dict(), "augment": way.augment, "sampler": "sgd", "budget": 1.0, "epochs": FOREVER}
     e = Experiment.parse({**settings, "evals": 1})
     start = time.perf_counter()
-    _way = Kit(e) if way.workers is None else Usual(e, way)
+    torch.set_num_threads(AT_MOST)
+    made = _ways[number] = Kit(e) if way.workers is None else Usual(e, way)
     warmup = time.perf_counter() - start
     data = load(e.dataset, files.root() / e.data_dir, e.validation, torch.device("cpu"))
     image = data.normalise(data.image[: e.batch_size])
-    counted = work(build(e, data), image, len(data.classes), bf16=_way.precision == "bf16")
+    counted = work(build(e, data), image, len(data.classes), bf16=made.precision == "bf16")
     return {
         "flop": counted.flop,
         "bytes": counted.bytes,
-        "device": "cuda" if isinstance(_way, Kit) and _way.net is None else "cpu",
-        "threads": torch.get_num_threads(),
-        "precision": _way.precision,
+        "device": "cuda" if isinstance(made, Kit) and made.net is None else "cpu",
+        "threads": made.threads,
+        "precision": made.precision,
         "warmup_seconds": warmup,
     }
 
 
-def _lap(images: int) -> Lap:
+def _lap(number: int, images: int) -> Lap:
+    way = _ways[number]
+    torch.set_num_threads(way.threads)
     start = time.perf_counter()
-    rows = _way.lap(images)
-    return Lap(rows, time.perf_counter() - start, _way.bare())
+    rows = way.lap(images)
+    return Lap(rows, time.perf_counter() - start, way.bare())
 
 
-def _end() -> dict[str, float]:
+def _end(number: int) -> dict[str, float]:
+    way = _ways[number]
+    torch.set_num_threads(way.threads)
     start = time.perf_counter()
-    _way.evaluate()
+    way.evaluate()
     seconds = time.perf_counter() - start
     found = {"eval_seconds": seconds, "peak_mb": peak() / 2**20}
-    if isinstance(_way, Kit):
-        found |= {f"{phase}_seconds": _way.trainer.meter.seconds[phase] for phase in ("train", "scoring", "prepare")}
+    if isinstance(way, Kit):
+        found |= {f"{phase}_seconds": way.trainer.meter.seconds[phase] for phase in ("train", "scoring", "prepare")}
     return found
