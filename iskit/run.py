@@ -1,14 +1,11 @@
 """One run = one folder: what was asked, how it went, what came out. Finished runs are kept, killed ones go on."""
 
 import functools
-import subprocess
 import time
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
-from math import log
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +22,7 @@ from iskit.experiment import Experiment
 from iskit.models import models
 from iskit.samplers import Sampler, samplers
 from iskit.schedules import schedules
-from iskit.stats import coverage, effective_sample_size, entropy
+from iskit.summary import summary
 from iskit.trainer import Trainer
 
 
@@ -270,48 +267,6 @@ def canonical(experiment: Experiment) -> dict[str, str]:
         "augment": Pipeline.canonical(experiment.augment),
         "schedule": schedules.canonical(experiment.schedule),
     }
-
-
-def summary(trainer: Trainer) -> dict[str, Any]:
-    """What result.json holds: numbers, and everything they depend on that params.yaml does not say."""
-    last, meter, counts = trainer.history.rows[-1], trainer.meter, trainer.history.counts
-    data = trainer.data
-    device = data.label.device
-    return {
-        "accuracy": last["accuracy"],
-        "best_accuracy": max(row["accuracy"] for row in trainer.history.rows),
-        "loss": last["loss"],
-        "train_loss": last["train_loss"],
-        "train_accuracy": last["train_accuracy"],
-        "seconds": meter.seconds,
-        "training_seconds": meter.training_seconds,
-        "passes": {name: getattr(meter, name) for name in ("forward_only", "forward", "backward", "prepared")},
-        "steps": meter.steps,
-        "equivalent_budget": meter.cost / (3 * trainer.budget.full),
-        "entropy": entropy(counts),
-        "entropy_share": entropy(counts) / log(len(data)) if len(data) > 1 else 1.0,
-        "coverage": coverage(counts),
-        "effective_sample_size": effective_sample_size(counts),
-        "examples": len(data),
-        "parameters": sum(p.numel() for p in trainer.model.parameters()),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({probe.cpu()})",
-        "precision": "bf16" if trainer.bf16 else "float32",
-        "threads": torch.get_num_threads(),
-        "versions": {name: version(name) for name in ("iskit", "torch", "numpy")},
-        "commit": commit(),
-    }
-
-
-@functools.cache
-def commit() -> str | None:
-    """The project's git commit, if it lies in a repository."""
-    try:
-        asked = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], cwd=files.root(), capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return asked.stdout.strip()
 
 
 def _save_counts(trainer: Trainer, path: Path) -> None:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
@@ -142,28 +143,47 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+# Of a worker process.
 _news: Any = None
 _halt: Any = None
+_idle = threading.Event()
+_alone = threading.Event()
 
 
 def _start_worker(news: Any, halt: Any, root: Path, threads: int) -> None:
     global _news, _halt
     _news, _halt = news, halt
+    _idle.set()
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; who started the sweep tells its workers to stop
     os.environ["ISKIT_ROOT"] = str(root)
     torch.set_num_threads(threads)  # as many as a run in the caller's process may use
 
 
+def _leave_with_parent() -> None:
+    """A worker whose parent was killed would wait for work for ever: it ends, once the run at hand is saved."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    connection.wait([parent.sentinel])
+    _alone.set()
+    _idle.wait()
+    os._exit(1)
+
+
 def _train(number: int, experiment: Experiment, outputs: Path) -> None:
-    run = Run(experiment, outputs)
-    shown, parent = 0, os.getppid()
-    for t in run:
-        assert run.trainer is not None
-        rows = run.trainer.history.rows
-        if len(rows) > shown:
-            shown = len(rows)
-            _news.put(Progress(number, t, rows[-1]["accuracy"], False))
-        if _halt.is_set() or os.getppid() != parent:
-            break  # told to stop, or left alone: whoever started the sweep was killed
-    else:
-        _news.put(Progress(number, 1.0, run.result["accuracy"], True))
+    _idle.clear()
+    try:
+        run = Run(experiment, outputs)
+        shown = 0
+        for t in run:
+            assert run.trainer is not None
+            rows = run.trainer.history.rows
+            if len(rows) > shown:
+                shown = len(rows)
+                _news.put(Progress(number, t, rows[-1]["accuracy"], False))
+            if _halt.is_set() or _alone.is_set():
+                break
+        else:
+            _news.put(Progress(number, 1.0, run.result["accuracy"], True))
+    finally:
+        _idle.set()

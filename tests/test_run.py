@@ -250,6 +250,8 @@ def test_workers_end_when_their_sweep_is_killed(tmp_path):
     deadline = time.monotonic() + 60
     while len(list(tmp_path.glob("orphans/*/status.json"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    workers = children.read_text().split() if children.exists() else []
     process.kill()
     process.wait()
     while time.monotonic() < deadline:
@@ -259,3 +261,14 @@ def test_workers_end_when_their_sweep_is_killed(tmp_path):
         time.sleep(0.05)
     assert states == ["stopped", "stopped"]
     assert len(list(tmp_path.glob("orphans/*/checkpoint.pt"))) == 2
+    while any(map(alive, workers)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(alive, workers))  # none waits for work that never comes
+
+
+def alive(process: str) -> bool:
+    """Whether a process runs; one that ended but was not yet asked for its end does not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -22,9 +22,9 @@ from iskit.errors import InputError
 from iskit.evaluation import measure
 from iskit.graphs import compiled
 from iskit.models import models
-from iskit.run import commit
 from iskit.samplers import Sampler, samplers
 from iskit.schedules import linear
+from iskit.summary import commit
 from iskit.trainer import Trainer
 
 BUDGET, EPOCHS, EVALS = 0.3, 200, 20  # the run whose seconds are told

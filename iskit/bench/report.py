@@ -15,7 +15,7 @@ from iskit.bench import augment as augmentation
 from iskit.bench.select import overhead, selection
 from iskit.bench.tasks import tasks
 from iskit.bench.train import AUGMENTS, Way, training, ways
-from iskit.run import commit
+from iskit.summary import commit
 
 Tables = dict[str, pd.DataFrame]
 
