@@ -14,7 +14,7 @@ from iskit.errors import Diverged, InputError
 from iskit.experiment import Experiment
 from iskit.graphs import Recorded, Steps, undone
 from iskit.numerics import numerics
-from iskit.run import Run, _compiled
+from iskit.run import Run, _compiled, build, build_again, kind
 from iskit.samplers import Sampler, samplers
 from iskit.tally import Tally
 
@@ -177,12 +177,15 @@ def test_steps_of_changing_size_run_eagerly_and_it_is_said_once(make, rehearsed)
 def test_what_cannot_be_captured_runs_eagerly_with_the_reason(make, rehearsed, monkeypatch):
     def refuse(function):
         function()  # one trial run, then the failure: its traces must go
+        tried.append(function)
         raise RuntimeError("operation not permitted when stream is capturing")
 
+    tried = []
     trainer = rehearsed("p", "standard|mixup")
     trainer.learn.record = trainer.infer.record = refuse
     with pytest.warns(UserWarning, match="RuntimeError: operation not permitted"):
         finish(trainer)
+    assert len(tried) == 2  # training and evaluating: not again and again
     assert ends_alike(trainer, finish(make("p", "standard|mixup")))
     assert not trainer.learn.graphs
 
@@ -225,6 +228,9 @@ def test_each_key_has_its_own_graph_and_none_has_none():
     assert [steps(x, key=key)[0].sum().item() for key in ("a", "b", "a", None)] == [2, 2, 2, 0]
     assert list(steps.graphs) == ["a", "b"]
     assert calls == ["plain"]
+    steps.record = None
+    assert steps(x, key="a")[0] is x
+    assert calls == ["plain", "plain"]
 
 
 def test_undone_puts_back_in_place_and_zeroes_what_is_new():
@@ -279,8 +285,8 @@ def test_without_waiting_the_same_trouble_is_told_at_the_next_evaluation(make):
         with pytest.raises(Diverged) as error:
             finish(trainer)
         messages.append(str(error.value))
+        assert trainer.meter.steps == (23 if may_wait else 30)
         assert len(trainer.history.rows) == 2
-    assert trainer.meter.steps == 30
     assert messages[0] == messages[1]
     assert "at step 24 (t=0.460, lr=0.162) for the examples [" in messages[0]
 
@@ -359,24 +365,36 @@ def test_several_seeds_are_compiled_once(tmp_path, monkeypatch):
 
 
 def test_a_run_that_still_trains_keeps_its_model(tmp_path, monkeypatch):
+    alone = [numbers(Run(Experiment(**TINY, seed=seed), tmp_path / "alone").train()) for seed in (1, 2)]
     rehearse_in(monkeypatch)
+    Run(Experiment(**TINY, seed=3), tmp_path).train()  # leaves a model for the next
     one, other = (Run(Experiment(**TINY, seed=seed), tmp_path) for seed in (1, 2))
     for _ in zip(one, other, strict=True):
         pass
     assert one.trainer.model is not other.trainer.model
-    monkeypatch.undo()
-    assert numbers(one.result) == numbers(Run(one.experiment, tmp_path / "alone").train())
+    assert [numbers(run.result) for run in (one, other)] == alone
 
 
-def test_a_model_taken_over_has_no_gradients_left(tmp_path, monkeypatch):
-    rehearse_in(monkeypatch)
-    run = Run(Experiment(**TINY), tmp_path)
-    run.train()
-    for p in run.trainer.model.parameters():
+def test_a_model_taken_over_begins_as_a_new_one(digits):
+    """A run that broke off amid a step left gradients, which a first step without graphs would add to."""
+    experiment = Experiment(**TINY)
+    known = build(experiment, digits)
+    for p in known.parameters():
+        p.data += 1
         p.grad = torch.ones_like(p)
-    again = Run(Experiment(**TINY, seed=2), tmp_path)
-    next(iter(again))
-    assert all(p.grad is None for p in again.trainer.model.parameters())
+    _compiled[kind(experiment, digits)] = known
+    again = build_again(experiment, digits)
+    assert again is known
+    assert all(p.grad is None for p in again.parameters())
+    new = build(experiment, digits).state_dict()
+    assert all(torch.equal(value, new[key]) for key, value in again.state_dict().items())
+
+
+def test_a_run_hands_its_settings_on(tmp_path, monkeypatch):
+    rehearse_in(monkeypatch)
+    for compile, deterministic in (("off", False), ("auto", True)):
+        trainer = Run(Experiment(**TINY, compile=compile, deterministic=deterministic), tmp_path).bind(CPU)
+        assert (trainer.captures, trainer.deterministic) == (compile == "auto", deterministic)
 
 
 @pytest.mark.parametrize("deterministic", [True, False])
