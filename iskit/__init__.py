@@ -4,9 +4,11 @@ import os
 from importlib import import_module
 from typing import Any
 
-# Threads that wait must sleep, not spin: on a machine that others use too, spinning made four threads twenty times
-# slower than one. OpenMP reads this when torch is first imported.
+# Threads that wait must soon sleep, not spin on: on a machine that others use too, spinning made four threads twenty
+# times slower than one. GNU's OpenMP may look for some microseconds first, or small steps lose a third to waking up.
+# Both are read when torch is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 # Looked up when first used: the training path must import without the notebooks' and the command line's libraries.
 # No name may be a module's: importing that module would hide it.

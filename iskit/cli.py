@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from iskit import files
 from iskit.errors import Diverged, InputError, suggest
 from iskit.experiment import Experiment, check_names, read_yaml
 
@@ -115,9 +116,8 @@ def bench(
 
     if part not in (*PARTS, "all"):
         raise InputError(f"part={part!r} is unknown: {suggest(part, (*PARTS, 'all'))}")
-    found = measure(part, data, smoke)
-    about = found["about"]
-    for name, table in found["tables"].items():
+
+    def show(name: str, table: Any) -> None:
         view = shown(name, table)
         printed = Table(title=name, title_justify="left", box=None)
         for place, column in enumerate(view.columns):
@@ -125,6 +125,10 @@ def bench(
         for row in view.itertuples(index=False):
             printed.add_row(*row)
         console.print(printed)
+
+    console.print("measuring, each table as it is done" + ("" if smoke else ": some minutes in all"))
+    found = measure(part, data, smoke, show)
+    about = found["about"]
     versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
     console.print(f"{about['device']}, {about['threads']} threads; {versions}; {about['data']}")
     console.print(f"load {about['load_before']} before, {about['load_after']} after; kept: {found['path']}")
@@ -157,6 +161,9 @@ def methods(name: Annotated[str | None, typer.Argument(help="a sampler or augmen
 @app.command()
 def results(study: Annotated[str | None, typer.Argument(help="a folder under outputs/")] = None) -> None:
     """Print a table of finished runs, mean and deviation over seeds."""
+    studies = [folder.name for folder in files.root().glob("outputs/*/") if folder.name != "bench"]
+    if study is not None and study not in studies:
+        raise InputError(f"study={study!r} is no folder under outputs/: {suggest(study, studies)}")
     _table(study)
 
 

@@ -158,15 +158,15 @@ def has_classes(target: Tensor) -> bool:
     return target.ndim == 1 and target.dtype != torch.bool
 
 
-def check_labels(target: Tensor, classes: int) -> None:
+def check_labels(target: Tensor, classes: int, name: str = "dataset") -> None:
     """InputError if a class id or the width of soft rows does not fit a model of `classes` logits."""
     if target.is_floating_point():
         if target.shape[1] != classes:
-            raise InputError(f"dataset gives targets of {target.shape[1]} classes, the model {classes} logits")
+            raise InputError(f"{name} gives targets of {target.shape[1]} classes, the model {classes} logits")
     elif len(target) and (target.min() < 0 or target.max() >= classes):
         wrong = int(target.min() if target.min() < 0 else target.max())
         raise InputError(
-            f"dataset gives the label {wrong}: the model has {classes} logits, labels are 0 to {classes - 1}"
+            f"{name} gives the label {wrong}: the model has {classes} logits, labels are 0 to {classes - 1}"
         )
 
 

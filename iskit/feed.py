@@ -11,7 +11,7 @@ from iskit.samplers import Batch, Sampler
 from iskit.walk import Batches, Walk
 
 GPU_CHUNK = 1 << 26  # bytes of images augmented at once: about an epoch of CIFAR's, and 2 GB of what comes between
-CPU_CHUNK = 1024  # images: large enough to hide overheads, small enough for a CPU's cache
+CPU_CHUNK = 1 << 22  # a thread: large enough to hide overheads, small enough for a CPU's cache
 
 
 class Feed(Batches):
@@ -41,7 +41,8 @@ class Feed(Batches):
         walk = self.walk
         if walk.epoch != self.view_epoch or walk.position == self.view_start + len(self.view):
             on_cpu = self.data.image.device.type == "cpu"
-            chunk = CPU_CHUNK if on_cpu else -(-GPU_CHUNK // self.data.image[0].numel())
+            most_bytes = CPU_CHUNK * torch.get_num_threads() if on_cpu else GPU_CHUNK
+            chunk = -(-most_bytes // self.data.image[0].numel())
             index = walk.rows[walk.position : walk.position + chunk]
             self.view = self.augment.image(self.data.image.index_select(0, index), index, walk.epoch)
             self.label = self.data.label[index]

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from iskit.errors import Diverged, InputError, suggest
-from iskit.examples import Source, sizes, source
+from iskit.examples import Source, check_labels, has_classes, sizes, source
+from iskit.experiment import typed
 from iskit.history import History
 from iskit.loader import ask, wrap
 from iskit.schedules import schedules
@@ -53,7 +54,7 @@ def fit(
     """
     stepper = _optimizer(model, optimizer, lr)
     factor = schedules.partial(schedule)
-    if evals < 1:
+    if typed("evals", evals, int) < 1:
         raise InputError(f"evals={evals!r} must be at least 1")
     held = None if validation is None else source(validation, num_workers=num_workers, name="validation")
     loader = wrap(
@@ -71,6 +72,8 @@ def fit(
     highest = [group["lr"] for group in stepper.param_groups]
     classes = loader.examples.classes > 0
     device = loader.history.counts.device
+    if held is not None:
+        _check_validation(held, model, loader.examples.classes, device)
     seen = torch.zeros(3, dtype=torch.float64, device=device)  # since the last evaluation, see `tally`
     done = 0
 
@@ -134,6 +137,20 @@ def evaluate(
     return sums
 
 
+def _check_validation(held: Source, model: nn.Module, classes: int, device: torch.device) -> None:
+    """InputError if it is empty or its targets are not of the training set's kind; an image that the model cannot
+    take makes the model raise here, before the long work."""
+    if len(held) == 0:
+        raise InputError("validation is empty: give at least one example, or validation=None")
+    image, target = held.peek()
+    ask(model, image[:2].to(device))
+    if has_classes(target) != (classes > 0):
+        kinds = ("classes", "no classes") if classes else ("no classes", "classes")
+        raise InputError(f"the training set's targets are {kinds[0]}, those of validation {kinds[1]}: give both alike")
+    if classes:
+        check_labels(target, classes, "validation")
+
+
 def _optimizer(model: nn.Module, optimizer: str | torch.optim.Optimizer, lr: float | None) -> torch.optim.Optimizer:
     if isinstance(optimizer, torch.optim.Optimizer):
         if lr is not None:
@@ -142,8 +159,8 @@ def _optimizer(model: nn.Module, optimizer: str | torch.optim.Optimizer, lr: flo
         if not any(id(p) in own for group in optimizer.param_groups for p in group["params"]):
             raise InputError("optimizer holds no parameter of this model: make it on model.parameters()")
         return optimizer
-    if optimizer not in OPTIMIZERS:
+    if typed("optimizer", optimizer, str) not in OPTIMIZERS:
         raise InputError(f"optimizer={optimizer!r} is unknown: {suggest(str(optimizer), OPTIMIZERS)}")
-    if lr is None or lr <= 0:
+    if lr is None or typed("lr", lr, float) <= 0:
         raise InputError(f"lr={lr!r} must be a number above 0 for optimizer={optimizer!r}")
-    return OPTIMIZERS[optimizer](model.parameters(), lr=lr)
+    return OPTIMIZERS[optimizer](model.parameters(), lr=float(lr))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from iskit.budget import Budget, Meter
 from iskit.errors import Diverged, InputError
 from iskit.examples import Examples, check_labels, has_classes, read_target, source
+from iskit.experiment import typed
 from iskit.history import History
 from iskit.own_proxy import OwnProxy
 from iskit.samplers import Batch, Outcome, samplers
@@ -57,6 +58,9 @@ def wrap(
     """
     if not isinstance(model, nn.Module):
         raise InputError(f"model is a {type(model).__name__}: give a torch.nn.Module that returns logits (b, C)")
+    sampler, unit, budget = typed("sampler", sampler, str), typed("unit", unit, str), typed("budget", budget, float)
+    epochs, batch_size = typed("epochs", epochs, int), typed("batch_size", batch_size, int)
+    seed, num_workers = typed("seed", seed, int), typed("num_workers", num_workers, int)
     data = source(dataset, seed=seed, num_workers=num_workers)
     n, device = len(data), device_of(model)
     method = samplers.create(sampler)

@@ -26,7 +26,7 @@ from torch import nn
 from iskit import files
 from iskit.data.cache import locked
 
-THREAD = 3e-3  # seconds of a step's work that make a thread worth waking; less is better left to another run
+THREAD = 10e-3  # seconds of a step's work that make a thread worth waking; less is better left to another run
 BF16 = 1.2  # bf16 must be so many times faster than float32 to be worth its rounding
 ROWS = 64  # at most in a timed step: enough to compare, and large networks take their time
 ENOUGH = 0.1  # seconds that each precision is timed, at least one step
@@ -57,6 +57,7 @@ def choose(
         "image": list(shape),
         "batch_size": batch_size,
         "precision": precision,
+        "rule": [THREAD, BF16, ROWS],
     }
     name = hashlib.blake2b(json.dumps(key, sort_keys=True).encode(), digest_size=8).hexdigest()
     path = folder / f"{name}.json"

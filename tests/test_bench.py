@@ -221,7 +221,9 @@ def test_random_pixels_stand_in_for_images_that_are_not_there(project):
 
 
 def test_bench_keeps_what_it_shows(project):
-    found = report.bench("select", "nowhere", smoke=True)
+    seen = []
+    found = report.bench("select", "nowhere", smoke=True, show=lambda name, table: seen.append(name))
+    assert seen == list(found["tables"])
     kept = json.loads(found["path"].read_text())
     assert found["path"].parent == project / "outputs" / "bench"
     assert kept["about"]["part"] == "select"

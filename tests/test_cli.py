@@ -102,6 +102,12 @@ def test_sweep_trains_a_grid(command):
     assert "±" in out
 
 
+def test_results_of_a_study_that_is_not_there_are_refused(command):
+    assert command("run", *TINY, "study=mine")[0] == 0
+    code, _, err = command("results", "mien")
+    assert (code, err) == (2, "iskit: study='mien' is no folder under outputs/: did you mean 'mine'?\n")
+
+
 def test_results_tell_runs_of_different_settings_apart(command):
     for epochs in ("4", "5"):
         assert command("run", *TINY, f"epochs={epochs}", "study=s")[0] == 0

@@ -136,7 +136,13 @@ def test_a_loss_of_ones_own_and_targets_that_are_no_classes():
         ({"evals": 0}, "evals=0 must be at least 1"),
         ({"validation": (HELD[0],)}, "validation holds tensors"),
         ({"loss": nn.CrossEntropyLoss()}, 'reduction="none"'),
-        ({"budget": 0}, "budget=0 must be above 0"),
+        ({"budget": 0}, "budget=0.0 must be above 0"),
+        ({"lr": "fast"}, "lr='fast' must be a number"),
+        ({"evals": 2.5}, "evals=2.5 must be a whole number"),
+        ({"optimizer": None}, "optimizer=None must be text"),
+        ({"validation": (HELD[0], HELD[1] + 9)}, r"validation gives the label \d+: the model has \d+ logits"),
+        ({"validation": (HELD[0][:0], HELD[1][:0])}, "validation is empty"),
+        ({"validation": (HELD[0], HELD[0].flatten(1)[:, 0])}, "are classes, those of validation no classes"),
     ],
 )
 def test_what_cannot_work_is_refused_before_the_model_changes(settings, message):

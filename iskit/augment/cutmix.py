@@ -43,7 +43,7 @@ class CutMix(Augment):
         partner = torch.from_numpy(random.permutation(len(image))).to(image.device, non_blocking=True)
         rows = torch.stack([torch.arange(len(image), device=image.device), partner])
         mixed = image.clone()
-        mixed[:, :, lines, columns] = image[:, :, lines, columns].index_select(0, partner)
+        torch.index_select(image[:, :, lines, columns], 0, partner, out=mixed[:, :, lines, columns])
         area = (lines.stop - lines.start) * (columns.stop - columns.start) / (height * width)
         other = torch.tensor(area, dtype=image.dtype)
         return mixed, rows, torch.stack([1 - other, other])

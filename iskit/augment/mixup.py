@@ -37,4 +37,6 @@ class Mixup(Augment):
         partner = torch.from_numpy(random.permutation(len(image))).to(image.device, non_blocking=True)
         rows = torch.stack([torch.arange(len(image), device=image.device), partner])
         other = torch.tensor(1 - lam, dtype=image.dtype)
-        return image.lerp(image[partner], 1 - lam), rows, torch.stack([1 - other, other])
+        own = image.permute(0, 2, 3, 1)  # as the trainer's batches lie in memory: whole images are copied
+        mixed = own.index_select(0, partner).lerp_(own, lam)
+        return mixed.permute(0, 3, 1, 2), rows, torch.stack([1 - other, other])

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from iskit.augment.base import Augment, Mixed, augments
-from iskit.augment.gather import runs
 from iskit.errors import InputError
 from iskit.randomness import Stream, generator
 
@@ -35,7 +34,7 @@ class Ricap(Augment):
         if self.alpha == 0:
             return None
         random = generator(self.seed, self.stream(Stream.MIX), number)
-        n, channels, height, width = image.shape
+        n, _, height, width = image.shape
         w, h = (round(side * random.beta(self.alpha, self.alpha)) for side in (width, height))
         patches = [(0, 0, h, w), (0, w, h, width - w), (h, 0, height - h, w), (h, w, height - h, width - w)]
         area = np.array([high * wide for _, _, high, wide in patches])
@@ -53,7 +52,6 @@ class Ricap(Augment):
         mixed = torch.empty_like(source)
         for (top, left, high, wide), (y, x), shown in zip(patches, corner.tolist(), rows, strict=True):
             if high * wide:
-                lines = shown[:, None] * height + torch.arange(y, y + high, device=image.device)
-                patch = runs(source, ((lines * width + x) * channels).view(-1), wide * channels)
-                mixed[:, top : top + high, left : left + wide] = patch.view(n, high, wide, channels)
+                seen = source[:, y : y + high, x : x + wide]
+                torch.index_select(seen, 0, shown, out=mixed[:, top : top + high, left : left + wide])
         return mixed.permute(0, 3, 1, 2), rows, torch.from_numpy(area / (height * width)).to(image.dtype)

@@ -9,6 +9,7 @@ neutral: pad=0 on a data set without flips
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from iskit.augment.base import Augment, augments
@@ -32,15 +33,12 @@ class Standard(Augment):
         draw = words(self.seed, self.stream(Stream.CROP), epoch, index, 3)
         # Scaling a 32-bit word to so small a range by multiplication is biased by less than 1e-8.
         row, column = (draw[:, :2] * (2 * pad + 1) >> 32).unbind(1)
-        padded = image.new_zeros(2 if self.flip else 1, n, height + 2 * pad, width + 2 * pad, channels)
-        padded[0, :, pad : pad + height, pad : pad + width] = image
-        number = torch.arange(n, device=image.device)
-        if self.flip:
-            # A flipped crop is a crop of the flipped image, at the mirrored offset.
-            padded[1, :, pad : pad + height, pad : pad + width] = image.flip(2)
-            flipped = draw[:, 2] >> 31
-            column = torch.where(flipped == 1, 2 * pad - column, column)
-            number = number + n * flipped
-        first = (number * (height + 2 * pad) + row)[:, None] + torch.arange(height, device=image.device)
+        padded = F.pad(image, (0, 0, pad, pad, pad, pad))
+        first = (torch.arange(n, device=image.device) * (height + 2 * pad) + row)[:, None]
+        first = first + torch.arange(height, device=image.device)
         first = (first * (width + 2 * pad) + column[:, None]) * channels
-        return runs(padded, first.view(-1), width * channels).view(image.shape)
+        crop = runs(padded, first.view(-1), width * channels).view(image.shape)
+        if not self.flip:
+            return crop
+        number = torch.arange(n, device=image.device) + n * (draw[:, 2] >> 31)
+        return torch.cat([crop, crop.flip(2)]).index_select(0, number)

@@ -22,7 +22,7 @@ OWN_LEVELS = ("AutoContrast", "Equalize", "Contrast")
 BLENDS = ("Color", "Sharpness")
 FAMILIES = (("Identity",), MOVES, LEVELS + OWN_LEVELS, BLENDS, ("Cutout",))
 OUTSIDE = 1 << 40  # where a moved image shows nothing
-PIECE = 1 << 20  # bytes of images a CPU thread has at a time, so that what is made of them stays in its cache
+PIECE = 1 << 22  # bytes of images a CPU thread has at a time: enough work to share, little enough to stay in its cache
 
 
 class Tables:
@@ -106,11 +106,10 @@ class Tables:
         n, pixels, channels = len(image), self.height * self.width, image.shape[-1]
         makers = [self.fixed, autocontrast, equalize, self.contrast]
         levels = self._each(self.leveller[setting], makers, image, setting)
-        first = torch.arange(0, n * channels * 256, 256, dtype=torch.int32, device=image.device).view(n, channels)
-        entry = image.view(n, -1).int()
-        entry += first[0].repeat(pixels)  # flat: adding along so short an axis as the channels is slow on a CPU
-        entry += first[:, :1]
-        return levels.view(-1).index_select(0, entry.view(-1)).view_as(image)
+        entry = image.view(n, -1).long()
+        # Flat: adding along so short an axis as the channels is slow on a CPU.
+        entry += torch.arange(0, channels * 256, 256, device=image.device).repeat(pixels)
+        return levels.view(n, -1).gather(1, entry).view_as(image)
 
     def fixed(self, image: Tensor, setting: Tensor) -> Tensor:
         """(n, C, 256): each operation's own table."""

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,47 +17,46 @@ from iskit.bench.tasks import tasks
 from iskit.bench.train import AUGMENTS, Way, training, ways
 from iskit.summary import commit
 
-Tables = dict[str, pd.DataFrame]
+Tables = Iterator[tuple[str, pd.DataFrame]]
 
 
 def train(folder: str, smoke: bool) -> Tables:
     """The kit beside the plain loop, for networks of three sizes."""
     experiments, _ = tasks(folder, smoke)
     chosen = [Way("plain, 1 workers", "standard", 1), Way("iskit", "standard")] if smoke else ways(AUGMENTS, workers=4)
-    return {
-        f"train, {e.model}": training(e, chosen, laps=1 if smoke else 5, images=128 if smoke else images)
-        for e, images in zip(experiments[: 1 if smoke else None], (0, 2560, 2560), strict=False)
-    }
+    for e, images in zip(experiments[: 1 if smoke else None], (0, 2560, 2560), strict=False):
+        yield f"train, {e.model}", training(e, chosen, laps=1 if smoke else 5, images=128 if smoke else images)
 
 
 def augment(folder: str, smoke: bool) -> Tables:
     """Images a second ready to train, against PIL and torchvision."""
     n, threads = (256, 1) if smoke else (20_000, torch.get_num_threads())
-    return {
-        "augment, loading": augmentation.loading(n=n, threads=threads),
-        "augment, RandAugment": augmentation.randaugment(n=n // 5, threads=threads),
-        "augment, operations": augmentation.operations(n=16 if smoke else 512),
-    }
+    yield "augment, loading", augmentation.loading(n=n, threads=threads)
+    sizes = [augmentation.randaugment(n=max(1, 5 * n // size), size=size, threads=threads) for size in (32, 84)]
+    yield "augment, RandAugment", pd.concat(sizes, ignore_index=True)
+    yield "augment, operations", augmentation.operations(n=16 if smoke else 512)
 
 
 def select(folder: str, smoke: bool) -> Tables:
     """What samplers cost: the plan of an epoch of 1,000,000 examples, and short runs against unif."""
     experiments, _ = tasks(folder, smoke)
     specs = ("unif", "p") if smoke else ("unif", "p", "c", "online_batch", "loss_history", "infobatch")
-    tables = {"select, an epoch's plan": selection([1000 if smoke else 1_000_000], specs, repeats=1 if smoke else 3)}
+    yield "select, an epoch's plan", selection([1000 if smoke else 1_000_000], specs, repeats=1 if smoke else 3)
     for e in experiments[:1] if smoke else experiments[:2]:
         one = e.parse({**e.to_dict(), "budget": 0.5, "epochs": 4 if smoke else 10, "evals": 1})
-        tables[f"select, {e.model}"] = overhead(one, laps=1 if smoke else 5)
-    return tables
+        yield f"select, {e.model}", overhead(one, laps=1 if smoke else 5)
 
 
 PARTS: dict[str, Callable[[str, bool], Tables]] = {"train": train, "augment": augment, "select": select}
 
 
-def bench(part: str, folder: str, smoke: bool = False) -> dict[str, Any]:
+def bench(
+    part: str, folder: str, smoke: bool = False, show: Callable[[str, pd.DataFrame], None] | None = None
+) -> dict[str, Any]:
     """Measures one part, or all, and keeps the result in outputs/bench/. Returns what was written, tables as frames.
 
-    The file holds `about` (device, versions, commit, load of the machine before and after) and `tables` (records).
+    The file holds `about` (device, versions, commit, load of the machine before and after) and `tables` (records); it
+    is written anew with every table. show: is given each one's name and frame as soon as it is measured.
     """
     about = {
         "part": part,
@@ -70,14 +69,17 @@ def bench(part: str, folder: str, smoke: bool = False) -> dict[str, Any]:
         "commit": commit(),
         "load_before": load(),
     }
-    tables: Tables = {}
-    for name in PARTS if part == "all" else [part]:
-        tables |= PARTS[name](folder, smoke)
-    about["load_after"] = load()
     path = files.root() / "outputs" / "bench" / f"{part}-{time.strftime('%Y%m%d-%H%M%S')}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    records = {name: table.to_dict("records") for name, table in tables.items()}
-    files.write_json(path, {"about": about, "tables": records})
+    tables: dict[str, pd.DataFrame] = {}
+    for kind in PARTS if part == "all" else [part]:
+        for name, table in PARTS[kind](folder, smoke):
+            tables[name] = table
+            about["load_after"] = load()
+            records = {name: table.to_dict("records") for name, table in tables.items()}
+            files.write_json(path, {"about": about, "tables": records})
+            if show:
+                show(name, table)
     return {"about": about, "tables": tables, "path": path}
 
 
@@ -96,14 +98,15 @@ def shown(name: str, table: pd.DataFrame) -> pd.DataFrame:
     """What people look at, as text: numbers of three digits."""
     if name.startswith("train"):
         few = pd.DataFrame({"way": table["way"] + ", " + table["augment"]})
-        few["images/s"] = table["images_per_second"]
+        few["img/s"] = table["images_per_second"]
         few["± %"] = 100 * table["deviation"]
         few["x plain"], few["x best"] = table["times_plain"], table["times_best"]
-        few["step ms"], few["around us"] = table["step_ms"], table["around_us"]
+        few["step ms"], few["net ms"], few["around us"] = table["step_ms"], table["net_ms"], table["around_us"]
         few["matrix %"], few["copy %"] = 100 * table["flop_share"], 100 * table["byte_share"]
-        few["eval s"], few["warm-up s"], few["MB"] = table["eval_seconds"], table["warmup_seconds"], table["peak_mb"]
-        few["on"] = table["threads"].astype(str) + " x " + table["precision"].replace("float32", "f32")
+        few["eval s"], few["warm s"], few["MB"] = table["eval_seconds"], table["warmup_seconds"], table["peak_mb"]
+        few["on"] = table["threads"].astype(str) + " " + table["precision"].replace("float32", "f32")
         table = few
+    table = table.drop(columns="dataset", errors="ignore")
     return table.map(lambda value: _digits(value) if isinstance(value, float) else str(value))
 
 

@@ -1,13 +1,13 @@
 """An image data set in memory."""
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from iskit.constants import constant
 from iskit.errors import InputError
 
 
@@ -58,12 +58,8 @@ class Dataset:
 
     def normalise(self, image: Tensor) -> Tensor:
         """(n, H, W, C) uint8 -> (n, C, H, W) float32, zero mean and unit deviation, in channels-last memory."""
-        mean = constant(self.mean, image.device) * 255
-        scale = 1 / (constant(self.std, image.device) * 255)
-        pixels = image.shape[1] * image.shape[2]
-        # Along whole images: a CPU is slow at repeating so short a row as the channels.
-        flat = image.reshape(len(image), -1).float().sub_(mean.repeat(pixels)).mul_(scale.repeat(pixels))
-        return flat.view(image.shape).permute(0, 3, 1, 2)
+        shift, scale = _levels(self.mean, self.std, image.shape[1] * image.shape[2], image.device)
+        return image.reshape(len(image), -1).float().sub_(shift).mul_(scale).view(image.shape).permute(0, 3, 1, 2)
 
     def with_validation(self, count: int) -> "Dataset":
         """Holds out `count` training examples, class-balanced, in place of the test set (RandomState(42))."""
@@ -92,6 +88,15 @@ class Dataset:
             test_image=self.image[out],
             test_label=self.label[out],
         )
+
+
+@lru_cache(maxsize=8)
+def _levels(
+    mean: tuple[float, ...], std: tuple[float, ...], pixels: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Shift and scale (pixels x C,) of whole images: a CPU is slow at repeating so short a row as the channels."""
+    shift, scale = torch.tensor(mean, device=device) * 255, 1 / (torch.tensor(std, device=device) * 255)
+    return shift.repeat(pixels), scale.repeat(pixels)
 
 
 def check_labels(name: str, label: Tensor | np.ndarray, classes: int) -> None:

@@ -74,15 +74,16 @@ class Parquet(Loader):
         return Split(self._labels(paths), image)
 
     def _numbers(self) -> tuple[str, ...]:
-        """Classes numbered from 0 to the highest label. InputError for more of them than examples."""
-        label = self._labels(self.train)
-        highest = int(label.max(initial=-1))
-        if highest >= len(label):
+        """Classes numbered from 0 to the highest label. InputError if one of them has no example: a label that
+        stands for none (255, or classes numbered from 1) would become a class, and chance be another."""
+        known = np.unique(self._labels(self.train))
+        gap = np.flatnonzero(known != np.arange(len(known)))
+        if len(gap):
             raise InputError(
-                f"{self.folder}: the label {highest} would make {highest + 1} classes of {len(label)} training "
-                "examples: number the classes from 0 without gaps"
+                f"{self.folder}: the labels go up to {known[-1]}, but no training example is of class {gap[0]}: number "
+                "the classes from 0 without gaps, or name them in the schema's `huggingface` metadata"
             )
-        return tuple(map(str, range(highest + 1)))
+        return tuple(map(str, known))
 
     def _labels(self, paths: list[Path]) -> np.ndarray:
         parts = []
