@@ -40,7 +40,7 @@ def augment(folder: str, smoke: bool) -> Tables:
 def select(folder: str, smoke: bool) -> Tables:
     """What samplers cost: the plan of an epoch of 1,000,000 examples, and short runs against unif."""
     experiments, _ = tasks(folder, smoke)
-    specs = ("unif", "p") if smoke else ("unif", "p", "c", "online_batch", "loss_history", "infobatch")
+    specs = ("unif",) if smoke else ("unif", "p", "c", "online_batch", "loss_history", "infobatch")
     yield "select, an epoch's plan", selection([1000 if smoke else 1_000_000], specs, repeats=1 if smoke else 3)
     for e in experiments[:1] if smoke else experiments[:2]:
         one = e.parse({**e.to_dict(), "budget": 0.5, "epochs": 4 if smoke else 10, "evals": 1})
