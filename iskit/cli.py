@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 # As wide as the terminal; a pipe or a log gets room for whole rows.
-console = Console(width=None if sys.stdout.isatty() else 140)
+console = Console(width=None if sys.stdout.isatty() else 160)
 
 Settings = Annotated[list[str], typer.Argument(help="params/*.yaml files and key=value settings; the later wins")]
 
