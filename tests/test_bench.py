@@ -222,11 +222,12 @@ def test_random_pixels_stand_in_for_images_that_are_not_there(project):
 
 def test_bench_keeps_what_it_shows(project):
     seen = []
-    found = report.bench("augment", "nowhere", smoke=True, show=lambda name, table: seen.append(name))
+    found = report.bench("augment", "nowhere", smoke="true", show=lambda name, table: seen.append(name))
     assert seen == list(found["tables"])
     kept = json.loads(found["path"].read_text())
     assert found["path"].parent == project / "outputs" / "bench"
     assert kept["about"]["part"] == "augment"
+    assert kept["about"]["smoke"] is True
     assert {"device", "versions", "commit", "load_before", "load_after", "threads", "data"} <= set(kept["about"])
     again = report.read(found["path"])
     assert list(again["tables"]) == list(found["tables"])

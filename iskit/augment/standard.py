@@ -33,7 +33,7 @@ class Standard(Augment):
         draw = words(self.seed, self.stream(Stream.CROP), epoch, index, 3)
         # Scaling a 32-bit word to so small a range by multiplication is biased by less than 1e-8.
         row, column = (draw[:, :2] * (2 * pad + 1) >> 32).unbind(1)
-        padded = F.pad(image, (0, 0, pad, pad, pad, pad))
+        padded = F.pad(image.contiguous(), (0, 0, pad, pad, pad, pad))
         first = (torch.arange(n, device=image.device) * (height + 2 * pad) + row)[:, None]
         first = first + torch.arange(height, device=image.device)
         first = (first * (width + 2 * pad) + column[:, None]) * channels

@@ -15,6 +15,8 @@ from iskit.bench import augment as augmentation
 from iskit.bench.select import overhead, selection
 from iskit.bench.tasks import tasks
 from iskit.bench.train import AUGMENTS, Way, training, ways
+from iskit.errors import InputError, suggest
+from iskit.experiment import typed
 from iskit.summary import commit
 
 Tables = Iterator[tuple[str, pd.DataFrame]]
@@ -56,8 +58,12 @@ def bench(
     """Measures one part, or all, and keeps the result in outputs/bench/. Returns what was written, tables as frames.
 
     The file holds `about` (device, versions, commit, load of the machine before and after) and `tables` (records); it
-    is written anew with every table. show: is given each one's name and frame as soon as it is measured.
+    is written anew with every table. show: is given each one's name and frame as soon as it is measured. InputError for
+    an unknown part.
     """
+    smoke = typed("smoke", smoke, bool)  # papermill's command line gives `false` as text, which is true
+    if part not in (*PARTS, "all"):
+        raise InputError(f"part={part!r} is unknown: {suggest(part, (*PARTS, 'all'))}")
     about = {
         "part": part,
         "at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
