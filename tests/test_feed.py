@@ -104,7 +104,7 @@ def test_a_plan_leaves_out_and_weighs(make_feed):
 def test_the_augmented_view_is_the_direct_augment_of_the_same_epoch_and_index(
     make_feed, tiny, monkeypatch, augment, chunk
 ):
-    monkeypatch.setattr(feed_module, "CPU_CHUNK", chunk)
+    monkeypatch.setattr(feed_module, "CPU_CHUNK", chunk * tiny.image[0].numel())
     feed = make_feed(augment=augment)
     for number, batch in enumerate(walk(feed, 18)):
         direct = torch.cat(
