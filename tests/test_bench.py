@@ -184,6 +184,8 @@ def test_training_compares_all_ways_of_one_network(project):
     assert kit["times_best"].item() == pytest.approx(speed / best)
     assert kit["times_plain"].item() == pytest.approx(speed / frame["images_per_second"].iloc[0])
     assert kit["step_ms"].item() == pytest.approx(32e3 / speed)
+    ratio = frame["flop_share"] / frame["images_per_second"]
+    assert ratio.to_list() == pytest.approx([ratio[0]] * 3)  # one limit for all
     for column in ("train_seconds", "eval_seconds", "peak_mb", "net_ms", "flop_share", "byte_share"):
         assert kit[column].item() > 0
     figures.speeds({"train, x": frame})

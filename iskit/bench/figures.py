@@ -15,15 +15,15 @@ def speeds(tables: Tables) -> go.Figure:
 
 
 def shares(tables: Tables) -> go.Figure:
-    """What each way uses of the device's measured matrix speed, in percent."""
+    """What each way uses of the fastest matrix product measured on the device, in percent."""
     frames = {name: table.assign(share=100 * table["flop_share"]) for name, table in _of(tables, "train").items()}
-    return _bars(frames, "share", "Share of the limit", "% of a large matrix product's speed")
+    return _bars(frames, "share", "Share of the limit", "% of the fastest matrix product")
 
 
 def overheads(tables: Tables) -> go.Figure:
     """Seconds of each sampler's run against unif's, beside what its passes alone would take."""
     frames = {name: table for name, table in _of(tables, "select").items() if "times_unif" in table}
-    figure = make_subplots(1, max(1, len(frames)), subplot_titles=[_short(name) for name in frames])
+    figure = make_subplots(1, max(1, len(frames)), shared_yaxes=True, subplot_titles=[_short(name) for name in frames])
     for column, table in enumerate(frames.values(), start=1):
         for number, (quantity, text) in enumerate({"times_unif": "measured", "times_cost": "its passes"}.items()):
             figure.add_bar(

@@ -110,9 +110,9 @@ def shown(name: str, table: pd.DataFrame) -> pd.DataFrame:
         few["step ms"], few["net ms"], few["around us"] = table["step_ms"], table["net_ms"], table["around_us"]
         few["matrix %"], few["copy %"] = 100 * table["flop_share"], 100 * table["byte_share"]
         few["eval s"], few["warm s"], few["MB"] = table["eval_seconds"], table["warmup_seconds"], table["peak_mb"]
-        few["on"] = table["threads"].astype(str) + " " + table["precision"].replace("float32", "f32")
+        few["on"] = table["threads"].astype(str) + "\N{NO-BREAK SPACE}" + table["precision"].replace("float32", "f32")
         table = few
-    table = table.drop(columns="dataset", errors="ignore")
+    table = table.drop(columns=["dataset", "model"], errors="ignore")
     return table.map(lambda value: _digits(value) if isinstance(value, float) else str(value))
 
 

@@ -77,7 +77,7 @@ def training(experiment: Experiment, ways: Sequence[Way], laps: int = 5, images:
     over the laps. The plain loops live in one process and the kit in another, for each holds most of a gigabyte.
     Columns: images_per_second, its relative deviation over the laps; times_plain: against the first way, times_best:
     against the fastest plain one, of the same augmentation (or else the first); step_ms; around_us: what a step takes
-    around the network's own forward, backward and update; flop_share, byte_share of this device's ceilings; seconds
+    around the network's own forward, backward and update; flop_share, byte_share of the most this device does; seconds
     of each phase; peak_mb of the process so far (the plain loop's workers come on top); threads, precision.
     """
     with ExitStack() as stack:
@@ -106,8 +106,9 @@ def training(experiment: Experiment, ways: Sequence[Way], laps: int = 5, images:
         frame[name] = frame["images_per_second"] / frame["augment"].map(base).fillna(base[ways[0].augment])
     frame["step_ms"] = 1e3 * experiment.batch_size / frame["images_per_second"]
     frame["around_us"] = (1e3 * (frame["step_ms"] - frame["net_ms"])).where(frame["way"] == "iskit")
-    frame[["flop_share", "byte_share"]] = _shares(frame)
-    return frame.assign(dataset=experiment.dataset, model=experiment.model, batch_size=experiment.batch_size)
+    return frame.join(_shares(frame)).assign(
+        dataset=experiment.dataset, model=experiment.model, batch_size=experiment.batch_size
+    )
 
 
 def _together(number: int, team: list[ProcessPoolExecutor], images: int) -> Lap:
@@ -115,24 +116,18 @@ def _together(number: int, team: list[ProcessPoolExecutor], images: int) -> Lap:
     return Lap(sum(lap.images for lap in laps), max(lap.seconds for lap in laps), median(lap.net for lap in laps))
 
 
-def _shares(frame: pd.DataFrame) -> list[tuple[float, float]]:
+def _shares(frame: pd.DataFrame) -> pd.DataFrame:
     """Of the ceilings, measured in a process of its own: the large copy must not enter anybody's peak memory."""
-    found: dict[tuple[int, str], Ceiling] = {}
-    shares = []
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        for row in frame.to_dict("records"):
-            kind = row["threads"], row["precision"]
-            if kind not in found:
-                found[kind] = process.submit(_ceiling, *kind, row["device"]).result()
-            speed = row["images_per_second"]
-            most = found[kind]
-            shares.append((row["flop"] * speed / most.flop, row["bytes"] * speed / most.bytes))
-    return shares
+        most = process.submit(_ceiling, frame["device"].iloc[-1]).result()
+    speed = frame["images_per_second"]
+    shares = {"flop_share": frame["flop"] * speed / most.flop, "byte_share": frame["bytes"] * speed / most.bytes}
+    return pd.DataFrame(shares)
 
 
-def _ceiling(threads: int, precision: str, device: str) -> Ceiling:
-    torch.set_num_threads(threads)
-    return ceiling(torch.device(device), bf16=precision == "bf16")
+def _ceiling(device: str) -> Ceiling:
+    """The device's, with all threads and in the faster precision: one limit for all ways."""
+    return max((ceiling(torch.device(device), bf16=bf16) for bf16 in (False, True)), key=lambda each: each.flop)
 
 
 class Kit:
