@@ -75,9 +75,9 @@ def page():
 
 
 def run_all(page, address: str) -> None:
-    # On a slow machine Lab may ask for patience, or for a kernel that is still starting, in a dialog over everything.
+    # On a slow machine Lab may ask for patience, or which kernel to take, in a dialog over everything.
     dialog = page.locator(".jp-Dialog")
-    page.add_locator_handler(dialog, lambda: (print("dialog:", dialog.inner_text()), page.keyboard.press("Escape")))
+    page.add_locator_handler(dialog, lambda: dialog.locator(".jp-mod-accept").click())
     page.goto(address)
     page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=90_000)
     begun = page.locator(".jp-InputArea-prompt").filter(has_text=re.compile(r"\[(\*|\d+)\]")).first
