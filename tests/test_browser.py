@@ -77,8 +77,10 @@ def page():
 def run_all(page, address: str) -> None:
     # On a slow machine Lab may ask for patience, or which kernel to take, in a dialog over everything.
     dialog = page.locator(".jp-Dialog")
-    page.add_locator_handler(dialog, lambda: dialog.locator(".jp-mod-accept").click())
+    accept = dialog.locator(".jp-mod-accept").last
+    page.add_locator_handler(dialog, lambda: accept.click(timeout=5_000), no_wait_after=True)  # another may follow
     page.goto(address)
+    page.wait_for_selector(".jp-Toolbar-kernelName:has-text('Python')", timeout=90_000)
     page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=90_000)
     begun = page.locator(".jp-InputArea-prompt").filter(has_text=re.compile(r"\[(\*|\d+)\]")).first
     for _ in range(12):  # the menu is there before the notebook listens to it
