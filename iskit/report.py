@@ -3,8 +3,9 @@
 import base64
 import copy
 import json
-import logging
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from iskit import files
 from iskit.errors import InputError
 
 PLOTLY = "application/vnd.plotly.v1+json"
+PATIENCE = 60.0  # seconds for a notebook's images; a few are usual
 
 STYLE = """
 body { max-width: 1080px; margin: 2rem auto; padding: 0 1rem; font: 16px/1.55 system-ui, sans-serif; color: #222; }
@@ -56,21 +58,29 @@ def report(notebook: Path, path: Path) -> None:
 
 
 def add_images(nb: Any) -> None:
-    """Adds a PNG beside every plotly output, for viewers that run no scripts. Skipped where no browser is found."""
+    """Adds a PNG beside every plotly output, for viewers that run no scripts. Skipped where no browser is found, or
+    where it does not answer: an addition is never a reason to lose an executed notebook."""
     outputs = [output for output in _plots(nb) if "image/png" not in output["data"]]
     if not outputs or not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))):
         return
     with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder) / f"{number}.png" for number in range(len(outputs))]
-        for chatty in ("kaleido", "choreographer"):  # they tell papermill's log about every tab
-            logging.getLogger(chatty).setLevel(logging.WARNING)
+        figures = {str(Path(folder) / f"{number}.png"): out["data"][PLOTLY] for number, out in enumerate(outputs)}
+        # Trap: on a busy machine a browser may start and never answer; kaleido waits for it for ever.
+        command = [sys.executable, "-c", "from iskit.report import draw; draw()"]
         try:
-            figures = [pio.from_json(json.dumps(output["data"][PLOTLY]), skip_invalid=True) for output in outputs]
-            pio.write_images(figures, paths, width=1000)
-        except Exception:  # an addition, never a reason to lose an executed notebook
+            subprocess.run(
+                command, input=json.dumps(figures), text=True, capture_output=True, timeout=PATIENCE, check=True
+            )
+        except (OSError, subprocess.SubprocessError):
             return
-        for output, path in zip(outputs, paths, strict=True):
-            output["data"]["image/png"] = base64.b64encode(path.read_bytes()).decode()
+        for output, path in zip(outputs, figures, strict=True):
+            output["data"]["image/png"] = base64.b64encode(Path(path).read_bytes()).decode()
+
+
+def draw() -> None:
+    """Draws plotly figures; standard input is JSON, of the path of each image and its figure."""
+    figures = {path: pio.from_json(json.dumps(one), skip_invalid=True) for path, one in json.load(sys.stdin).items()}
+    pio.write_images(list(figures.values()), list(figures), width=1000)
 
 
 def _plots(nb: Any) -> list[Any]:

@@ -1,6 +1,10 @@
 """The notebooks, executed as people execute them in batch: by papermill, with and without our engine."""
 
+import base64
+import io
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,13 +15,16 @@ import pytest
 import yaml
 from papermill import execute_notebook
 from papermill.clientwrap import PapermillNotebookClient
+from PIL import Image
 
 import iskit
+import iskit.report as report_module
 from iskit.engine import Refused
 from iskit.experiment import Experiment, parameters_cell
 from iskit.notebook import assignments
 from iskit.report import report
 
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 TINY = {"dataset": "digits(limit=200)", "model": "cnn(width=4)", "epochs": 4, "evals": 2}
@@ -102,6 +109,32 @@ def test_quickstart_in_batch_and_its_report(project):
     assert page.count("Plotly.newPlot(") >= 4
     for address in ('src="http', "src='http", "@import"):  # test_browser.py looks at what it really fetches
         assert address not in page
+
+
+def plotted() -> nbformat.NotebookNode:
+    figure = {"data": [{"type": "scatter", "y": [1, 2]}], "layout": {}}
+    output = nbformat.v4.new_output("display_data", data={report_module.PLOTLY: figure})
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("", outputs=[output])])
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on this machine")
+def test_plots_get_a_still_image():
+    notebook = plotted()
+    report_module.add_images(notebook)
+    image = Image.open(io.BytesIO(base64.b64decode(outputs(notebook)[0]["data"]["image/png"])))
+    assert image.width == 1000
+
+
+def test_a_browser_that_never_answers_costs_the_image_only(tmp_path, monkeypatch):
+    browser = tmp_path / "chromium"
+    browser.write_text("#!/bin/sh\nexec cat <&3 >/dev/null\n")  # listens, until its caller is gone
+    browser.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("BROWSER_PATH", str(browser))
+    monkeypatch.setattr(report_module, "PATIENCE", 4.0)
+    notebook = plotted()
+    report_module.add_images(notebook)
+    assert list(outputs(notebook)[0]["data"]) == [report_module.PLOTLY]
 
 
 def test_augmentations_in_batch(project):
