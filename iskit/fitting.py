@@ -54,7 +54,8 @@ def fit(
     """
     stepper = _optimizer(model, optimizer, lr)
     factor = schedules.partial(schedule)
-    if typed("evals", evals, int) < 1:
+    evals = typed("evals", evals, int)
+    if evals < 1:
         raise InputError(f"evals={evals!r} must be at least 1")
     held = None if validation is None else source(validation, num_workers=num_workers, name="validation")
     loader = wrap(
