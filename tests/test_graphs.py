@@ -452,6 +452,8 @@ def test_the_checks_themselves_run_without_a_gpu(monkeypatch):
     assert found.loc["deterministic run repeats", "good"]
     assert found.loc["deterministic run resumes", "good"]
     assert "overhead of selective_backprop(beta=1, history=32)" in found.index
+    assert found.loc["RandAugment, an epoch", "value"] > 0
+    assert found.loc["RandAugment as on a CPU", "good"]
     assert found.loc["unif, standard waits", "note"] == "not measured on a GPU"
 
 

@@ -1,4 +1,4 @@
-"""What a person with a GPU runs once, in under 8 minutes: is the fast path right, and how fast is it? `gpu()`.
+"""What a person with a GPU runs once: is the fast path right, and how fast is it? `gpu()`.
 
 python -m iskit.bench.gpu        # the table; kept as outputs/bench/gpu-*.json
 """
@@ -20,6 +20,7 @@ from iskit.augment import Pipeline
 from iskit.data import Dataset
 from iskit.errors import InputError
 from iskit.evaluation import measure
+from iskit.feed import GPU_CHUNK
 from iskit.graphs import compiled
 from iskit.models import models
 from iskit.samplers import Sampler, samplers
@@ -160,6 +161,20 @@ def _overheads(lab: Laboratory, steps: int, base: float, tell: Tell) -> None:
     for spec in AUGMENTS:
         over = 100 * (lab.seconds(lab.trainer(augment=spec), steps) / base - 1)
         tell(f"overhead of {spec}", over, "%", "< 5", over < 5, "against standard alone, epochs' augmentation included")
+    _augmented(lab, lab.data.image, epoch=0)  # makes the tables
+    start = lab.now()
+    _augmented(lab, lab.data.image, epoch=1)
+    seconds = lab.now() - start
+    tell("RandAugment, an epoch", seconds, "s", "< 0.1", seconds < 0.1, f"{len(lab.data)} images, crop and flip too")
+
+
+def _augmented(lab: Laboratory, image: Tensor, epoch: int) -> list[Tensor]:
+    """Through RandAugment and the standard crop and flip, on the images' device, in the chunks of training."""
+    pipeline = Pipeline.parse(AUGMENTS[0])
+    pipeline.bind(seed=1, pad=lab.data.pad, flip=lab.data.flip)
+    index = torch.arange(len(image), device=image.device)
+    chunks = index.split(-(-GPU_CHUNK // image[0].numel()))
+    return [pipeline.image(image.index_select(0, chunk), chunk, epoch) for chunk in chunks]
 
 
 def _right(lab: Laboratory, steps: int, tell: Tell) -> None:
@@ -184,6 +199,11 @@ def _right(lab: Laboratory, steps: int, tell: Tell) -> None:
     )
     plain = losses(compile="off", precision="float32")
     tell("bf16 against float32", ((eager - plain).abs() / plain).max().item(), "", note="for comparison, both eager")
+
+    image = lab.data.image[:1000]
+    [here], [there] = (_augmented(lab, each, epoch=0) for each in (image, image.cpu()))
+    good = torch.equal(here.cpu(), there)
+    tell("RandAugment as on a CPU", float(good), "", "bit for bit", good, f"{len(image)} images")
 
     for spec, augment in (("unif", "standard"), ("p", AUGMENTS[0]), ("c", AUGMENTS[2]), ("ordered", AUGMENTS[1])):
         tell(f"{spec}, {augment} waits", *_waits(lab, spec, augment))
