@@ -193,9 +193,10 @@ def test_training_compares_all_ways_of_one_network(project):
 
 
 def test_selection_plans_its_share_of_an_epoch():
-    frame = selection([2000], ["unif", "p"], budget=0.3, repeats=1)
+    frame = selection([200_000], ["unif", "p"], budget=0.3, repeats=1)
     assert frame["sampler"].tolist() == ["unif", "p"]
-    assert frame["chosen"].tolist() == [600, 600]
+    assert frame["chosen"].tolist() == [60_000, 60_000]
+    assert (frame["bytes_an_example"] > 8).all()  # the order alone takes 8
 
 
 def test_overhead_is_against_unif_and_its_passes(project):
