@@ -1,4 +1,4 @@
-"""What is measured: small, middling and larger networks for a CPU, on real images where they are at hand."""
+"""What is measured: tiny to larger networks for a CPU, on real images where they are at hand."""
 
 import io
 from pathlib import Path
@@ -22,10 +22,11 @@ def tasks(folder: str, smoke: bool = False) -> tuple[list[Experiment], str]:
     else:
         path, said = noise(), f"images: random pixels, for {folder} is not there"
     limit = 256 if smoke else 10_000 if path == folder else 0
-    digits = {"dataset": "digits(limit=256)" if smoke else "digits", "model": "cnn(width=16)", "batch_size": 32}
+    tiny = {"dataset": "digits(limit=256)" if smoke else "digits", "model": "mlp(width=64)", "batch_size": 32}
+    digits = {**tiny, "model": "cnn(width=16)"}
     small = {"dataset": f"parquet(path={path!r}, size=16, limit={limit})", "model": "resnet8", "batch_size": 128}
     large = {"dataset": f"parquet(path={path!r}, limit={limit})", "model": "resnet18(width=16)", "batch_size": 128}
-    return [Experiment.parse({**settings, "lr": 0.05}) for settings in (digits, small, large)], said
+    return [Experiment.parse({**settings, "lr": 0.05}) for settings in (tiny, digits, small, large)], said
 
 
 def noise() -> str:
