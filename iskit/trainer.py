@@ -181,7 +181,7 @@ class Trainer:
 
     def _check(self) -> None:
         """Diverged if a step since the last evaluation had a loss that is not a number. Waits for the device."""
-        if self.tally.alright():
+        if self.tally.alright:
             return
         fine = int(self.tally.fine)
         t, step = self.times[fine], self.started + fine + 1

@@ -113,7 +113,7 @@ def test_quickstart_runs_in_the_background_stops_and_shows(lab, page, tmp_path):
     page.wait_for_selector("text=Nothing trained yet", timeout=60_000)  # in cells below that of the button
     page.click(".jp-OutputArea button:has-text('Run')")
     page.wait_for_selector(".js-plotly-plot .gtitle >> text=While training", timeout=90_000)
-    # Not page.click, which waits for the button: a slow page may come after the last run, when nothing is to be stopped.
+    # Not page.click, which waits for a button that works: a slow page may come after the last run.
     page.locator(".jp-OutputArea button:has-text('Stop')").evaluate("button => button.click()")
     page.wait_for_selector("text=/stopped: Run goes on from here|finished/", timeout=60_000)
     # The kernel was never blocked; the same button goes on to the end.

@@ -269,7 +269,7 @@ def test_the_tally_remembers_the_first_batch_without_a_number(place):
     assert tally.fine == place
     assert tally.sums[1:].tolist() == [31, 31]
     tally.reset()
-    assert tally.alright()
+    assert tally.alright
     assert tally.sums.tolist() == [0, 0, 0]
 
 

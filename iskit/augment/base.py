@@ -99,6 +99,6 @@ class Pipeline:
 def blend(target: Tensor, rows: Tensor, share: Tensor) -> Tensor:
     """Targets (b, K) of a batch -> those of its mixed images, share (k,) of the targets of rows (k, b)."""
     mixed = torch.zeros_like(target)
-    for part in share.argsort(descending=True, stable=True).tolist():  # so rounding does not depend on their places
-        mixed += target.index_select(0, rows[part]) * share[part].item()
+    for part, shown in sorted(zip(share.tolist(), rows, strict=True), key=lambda pair: -pair[0]):
+        mixed += target.index_select(0, shown) * part  # the largest first, so rounding does not depend on their places
     return mixed
