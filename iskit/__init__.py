@@ -9,6 +9,8 @@ from typing import Any
 # Both are read when torch is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+# For runs that a GPU must repeat bit by bit; read once a process, by the first product on a GPU.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 # Looked up when first used: the training path must import without the notebooks' and the command line's libraries.
 # No name may be a module's: importing that module would hide it.

@@ -23,6 +23,7 @@ def results(study: str | None = None, outputs: Path | None = None) -> pd.DataFra
     for path in sorted(base.glob(f"{study or '*'}/*/result.json")):
         settings = yaml.safe_load((path.parent / "params.yaml").read_text(encoding="utf-8"))
         found = files.read_json(path)
+        found.pop("data", None)
         found["device_name"] = found.pop("device")
         found["precision_used"] = found.pop("precision")
         flat = pd.json_normalize(found, sep="_").iloc[0].to_dict()

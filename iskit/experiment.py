@@ -20,7 +20,7 @@ CHOICES = {
     "compile": ("auto", "off"),
 }
 # What leaves the numbers of a run as they are; everything else enters its id.
-BYSTANDERS = ("study", "data_dir", "compile")
+BYSTANDERS = ("study", "data_dir", "compile", "keep_model")
 
 
 def _setting(default: Any, text: str) -> Any:
@@ -54,10 +54,14 @@ class Experiment:
     precision: str = _setting("auto", "float32, bf16, or auto: what is faster on the device")
     compile: str = _setting("auto", "auto or off: torch.compile and CUDA graphs where they pay")
     deterministic: bool = _setting(False, "bit-repeatable on a GPU too, at some cost; a CPU always is")
+    keep_model: bool = _setting(False, "whether the trained weights are kept, as model.pt in the run's folder")
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
-            object.__setattr__(self, f.name, typed(f.name, getattr(self, f.name), type(f.default)))
+            value = getattr(self, f.name)
+            if value is False and "off" in CHOICES.get(f.name, ()):
+                value = "off"  # YAML 1.1 reads the word as a truth value
+            object.__setattr__(self, f.name, typed(f.name, value, type(f.default)))
         for name, known in CHOICES.items():
             if getattr(self, name) not in known:
                 raise InputError(f"{name}={getattr(self, name)!r} is unknown: give one of {', '.join(known)}")

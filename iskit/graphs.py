@@ -47,6 +47,10 @@ def compiled(model: nn.Module) -> nn.Module:
 
     In the default mode: "reduce-overhead" brings graphs of its own, which overwrite outputs and skip batch norm.
     """
+    import torch._dynamo
+
+    # Trap: it counts all networks of one class that the process ever had, and then compiles no more without a word.
+    torch._dynamo.config.recompile_limit = 64
     return torch.compile(model, dynamic=False)  # type: ignore[return-value]
 
 
@@ -68,12 +72,16 @@ class Steps:
     """A function of tensors, run as graphs where that can be: one for each key, captured when it first comes.
 
     plain: the function; it does the work where there is no graph, and judges those that there are.
-    fast: the same, on a compiled model: what is captured. record: None for no graphs at all.
+    fast: the same, on a compiled model: what is captured, if there is one. record: None for no graphs at all.
     undone: what is entered around a capture, to leave no trace of its trial runs.
     """
 
     def __init__(
-        self, plain: Function, fast: Function, record: Record | None, undone: Callable[[], AbstractContextManager]
+        self,
+        plain: Function,
+        fast: Function | None,
+        record: Record | None,
+        undone: Callable[[], AbstractContextManager],
     ):
         self.plain, self.fast, self.record, self.undone = plain, fast, record, undone
         self.graphs: dict[Hashable, Recorded] = {}
@@ -88,15 +96,29 @@ class Steps:
             return self.plain(*inputs)
         if key not in self.graphs:
             try:
-                with self.undone():
-                    self.graphs[key] = Recorded(self.fast, inputs, self.record)
+                self._capture(key, inputs)
             except torch.OutOfMemoryError:
                 raise
-            except Exception as error:  # the compiler's, the driver's, or the model's own: the plain call will tell
+            except Exception as error:  # the driver's, or the model's own: the plain call will tell
                 self.record = None
                 _say(f"{type(error).__name__}: {error}")
                 return self.plain(*inputs)
         return self.graphs[key](*inputs)
+
+    def _capture(self, key: Hashable, inputs: tuple[Tensor, ...]) -> None:
+        assert self.record is not None
+        if self.fast is not None:
+            try:
+                with self.undone():
+                    self.graphs[key] = Recorded(self.fast, inputs, self.record)
+                return
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as error:  # a machine without a C compiler, say: a graph does not need one
+                self.fast = None
+                _say(f"{type(error).__name__}: {error}", "are captured without being compiled, somewhat slower")
+        with self.undone():
+            self.graphs[key] = Recorded(self.plain, inputs, self.record)
 
     def forget(self) -> None:
         """Drops the graphs: tensors that they know have been replaced."""
@@ -104,8 +126,8 @@ class Steps:
 
 
 @lru_cache  # once a process and reason
-def _say(reason: str) -> None:
-    warnings.warn(f"steps run one by one, slower than as CUDA graphs: {reason}", stacklevel=2)
+def _say(reason: str, how: str = "run one by one, slower than as CUDA graphs") -> None:
+    warnings.warn(f"steps {how}: {reason}", stacklevel=2)
 
 
 @contextmanager

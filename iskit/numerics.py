@@ -1,6 +1,5 @@
 """How a GPU computes during a run: fastest, or repeatable to the last bit."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,8 +12,6 @@ def numerics(device: torch.device, deterministic: bool) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
-    # Read once a process, so also before a run that need not be repeatable: a later one may have to be.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before = torch.are_deterministic_algorithms_enabled()
     deterministic = deterministic or before
     with torch.backends.cudnn.flags(

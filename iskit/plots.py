@@ -14,7 +14,7 @@ from iskit import files
 from iskit.archive import also_varies, counts_of, history_of, over_seeds
 from iskit.data import Dataset
 from iskit.experiment import Experiment
-from iskit.run import load
+from iskit.parts import load
 from iskit.samplers import samplers
 
 # Told apart by people who see colours differently (Okabe & Ito 2008, then Tol 2021).

@@ -4,8 +4,9 @@ import functools
 import time
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,68 +16,22 @@ from filelock import FileLock, Timeout
 from torch import nn
 
 from iskit import files, probe
-from iskit.augment import Pipeline
-from iskit.data import Dataset, Loader, datasets
+from iskit.data import Dataset
 from iskit.errors import InputError
 from iskit.experiment import Experiment
 from iskit.models import models
-from iskit.samplers import Sampler, samplers
-from iskit.schedules import schedules
+from iskit.parts import build, canonical, choose, load, parts, source
 from iskit.summary import summary
 from iskit.trainer import Trainer
 
-
-@dataclass(frozen=True)
-class Parts:
-    """What an experiment's specs stand for, not yet bound to data."""
-
-    loader: Loader
-    model: Callable[..., nn.Module]
-    sampler: Sampler
-    augment: Pipeline
-    schedule: Callable[[float], float]
-    device: torch.device
-
-
-def parts(experiment: Experiment) -> Parts:
-    """Looks every spec up and checks it, without loading data. InputError names the argument and the remedy."""
-    e = experiment
-    sampler = samplers.create(e.sampler)
-    sampler.check(budget=e.budget, unit=e.unit, epochs=e.epochs, batch_size=e.batch_size)
-    schedule = schedules.partial(e.schedule)
-    schedule(0.0)
-    if e.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("device='cuda' is not there: this machine has no usable GPU; set device to auto or cpu")
-    cuda = e.device == "cuda" or (e.device == "auto" and torch.cuda.is_available())
-    return Parts(
-        loader=datasets.create(e.dataset, files.root() / e.data_dir),
-        model=models.partial(e.model),
-        sampler=sampler,
-        augment=Pipeline.parse(e.augment),
-        schedule=schedule,
-        device=torch.device("cuda" if cuda else "cpu"),
-    )
-
-
-@functools.lru_cache(maxsize=2)
-def load(dataset: str, data_dir: Path, validation: int, device: torch.device) -> Dataset:
-    """A data set on its device; kept, since the runs of a sweep share it."""
-    return datasets.create(dataset, data_dir).load().with_validation(validation).to(device)
-
-
-def build(experiment: Experiment, data: Dataset) -> nn.Module:
-    """The experiment's model, its first weights a function of the seed."""
-    with torch.random.fork_rng():
-        torch.manual_seed(experiment.seed)
-        model = parts(experiment).model(len(data.classes), data.channels, data.size)
-    return model.to(data.label.device).to(memory_format=torch.channels_last)
-
+FORMAT = 2  # of checkpoints: one of another version of this code cannot be gone on with
+NO_MEMORY = ("out of memory", "ALLOC_FAILED", "DefaultCPUAllocator")  # how cuBLAS, cuDNN and the host put it
 
 _compiled: dict[tuple, nn.Module] = {}  # the last run's model, if it was compiled and the run is over
 
 
 def build_again(experiment: Experiment, data: Dataset) -> nn.Module:
-    """The same in place of the last run's model where they are of one kind, for compiling takes most of a minute."""
+    """The experiment's model; in place of the last run's if they are of one kind, for compiling takes a minute."""
     model = build(experiment, data)
     known = _compiled.pop(kind(experiment, data), None)
     if known is None:
@@ -91,27 +46,13 @@ def kind(experiment: Experiment, data: Dataset) -> tuple:
     return models.canonical(experiment.model), len(data.classes), data.channels, data.size, data.label.device
 
 
-def choose(experiment: Experiment, model: nn.Module, data: Dataset) -> probe.Choice:
-    """Threads and precision of an experiment: a function of its settings and the machine, never of who calls."""
-    e = experiment
-    if data.label.device.type == "cuda":
-        return probe.Choice(torch.get_num_threads(), "bf16" if e.precision == "auto" else e.precision)
-    return probe.choose(
-        model,
-        models.canonical(e.model),
-        (data.channels, data.size, data.size),
-        batch_size=e.batch_size,
-        precision=e.precision,
-        folder=files.root() / e.data_dir / "cache" / "probe",
-    )
-
-
 class Run:
     """An experiment and its folder outputs/<study>/<run id>/.
 
     Iterate over it to train; it gives the progress t after every step, and nothing if the run is finished already.
     Leave the loop to stop: a checkpoint is written and the next Run of the same experiment goes on from it.
-    InputError, before anything is written, for an experiment that cannot work.
+    InputError, before anything is written, for an experiment that cannot work, and for a folder whose data set has
+    changed since.
     """
 
     def __init__(self, experiment: Experiment, outputs: Path | None = None, checkpoint_seconds: float = 60.0):
@@ -123,7 +64,8 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        return (self.path / "result.json").exists()
+        asked = ["result.json", *(["model.pt"] if self.experiment.keep_model else [])]
+        return all((self.path / name).exists() for name in asked)
 
     @property
     def result(self) -> dict[str, Any]:
@@ -131,7 +73,9 @@ class Run:
 
     def check(self) -> None:
         """All that can be known before training, data and model included. InputError for what cannot work."""
-        if not self.finished:
+        if self.finished:
+            self._same_data(self.result.get("data"))
+        else:
             self.bind(torch.device("cpu"))
 
     def train(self) -> dict[str, Any]:
@@ -142,22 +86,42 @@ class Run:
 
     def __iter__(self) -> Iterator[float]:
         if self.finished:
+            self.check()
             return
         threads = torch.get_num_threads()
         probe.keep_memory()
-        trainer = self.trainer = self.bind(parts(self.experiment).device, build_again)
-        state = self._saved(trainer.data.label.device)
-        # A run goes on as it began, even if by now something else would suit.
-        choice = probe.Choice(**state["choice"]) if state else choose(self.experiment, trainer.model, trainer.data)
-        trainer.bf16 = choice.precision == "bf16"
-        torch.set_num_threads(choice.threads)
+        with self._memory_told():
+            trainer = self.trainer = self.bind(parts(self.experiment).device, build_again)
+            state = self._saved(trainer.data.label.device)
+            self._same_data(state and state["data"])
+            # A run goes on as it began, even if by now something else would suit.
+            choice = probe.Choice(**state["choice"]) if state else choose(self.experiment, trainer.model, trainer.data)
+            trainer.bf16 = choice.precision == "bf16"
+            torch.set_num_threads(choice.threads)
+            try:
+                yield from self._recorded(trainer, choice, state)
+            finally:
+                torch.set_num_threads(threads)
+                _compiled.clear()
+                if trainer.captures:
+                    _compiled[kind(self.experiment, trainer.data)] = trainer.model
+
+    @contextmanager
+    def _memory_told(self) -> Iterator[None]:
+        """Running out of memory becomes an InputError that says what to lower."""
         try:
-            yield from self._recorded(trainer, choice, state)
-        finally:
-            torch.set_num_threads(threads)
-            _compiled.clear()
-            if trainer.captures:
-                _compiled[kind(self.experiment, trainer.data)] = trainer.model
+            yield
+        except (RuntimeError, MemoryError) as error:
+            if isinstance(error, RuntimeError) and not any(text in str(error) for text in NO_MEMORY):
+                raise
+            e = self.experiment
+            cuda = parts(e).device.type == "cuda"
+            raise InputError(
+                f"the {'GPU' if cuda else 'machine'}'s memory does not hold batch_size={e.batch_size} of "
+                f"model={e.model!r} on dataset={e.dataset!r}: lower batch_size, take a smaller model"
+                f"{', or precision=bf16' if e.precision == 'float32' else ''}; or see in "
+                f"{'nvidia-smi' if cuda else 'top'} who else takes of it"
+            ) from error
 
     def bind(self, device: torch.device, build: Callable[[Experiment, Dataset], nn.Module] = build) -> Trainer:
         """The trainer of this experiment, at its start, on a CPU in float32."""
@@ -184,6 +148,17 @@ class Run:
             cache=files.root() / e.data_dir / "cache" / "proxy",
         )
 
+    def _same_data(self, known: Mapping[str, str] | None) -> None:
+        """InputError if the data set is not what it was. known: its source and digest then, if they were kept."""
+        e, folder = self.experiment, files.root() / self.experiment.data_dir
+        if known is None or known["source"] == source(e.dataset, folder):
+            return
+        if known["digest"] != load(e.dataset, folder, e.validation, torch.device("cpu")).digest:
+            raise InputError(
+                f"dataset={e.dataset!r} has changed since {self.path} was trained on it: remove that folder to train "
+                "anew, or keep both by another study="
+            )
+
     def _saved(self, device: torch.device) -> dict[str, Any] | None:
         """The checkpoint; None if there is none, or it is damaged: a run begun anew ends the same."""
         path = self.path / "checkpoint.pt"
@@ -193,10 +168,14 @@ class Run:
             with zipfile.ZipFile(path) as whole:  # torch reads over flipped bits without a word
                 if whole.testzip():
                     raise zipfile.BadZipFile
-            return torch.load(path, weights_only=True, map_location=device)
+            state = torch.load(path, weights_only=True, map_location=device)
+            if state.get("format") == FORMAT:
+                return state
+            wrong = "of another version of iskit"
         except Exception as error:  # whatever a damaged file makes torch raise
-            warnings.warn(f"{path} is damaged ({type(error).__name__}): the run starts anew", stacklevel=2)
-            return None
+            wrong = f"damaged ({type(error).__name__})"
+        warnings.warn(f"{path} is {wrong}: the run starts anew", stacklevel=2)
+        return None
 
     def _recorded(self, trainer: Trainer, choice: probe.Choice, state: dict[str, Any] | None) -> Iterator[float]:
         """Trains, and keeps the folder true to what happens."""
@@ -209,12 +188,15 @@ class Run:
         with lock:
             if self.finished:  # by another process, since we looked
                 return
+            for left in self.path.glob(".*.tmp"):  # by a process that was killed while it wrote
+                left.unlink()
             checkpoint = self.path / "checkpoint.pt"
+            e = self.experiment
+            origin = {"source": source(e.dataset, files.root() / e.data_dir), "digest": trainer.data.digest}
+            about = {"format": FORMAT, "choice": asdict(choice), "data": origin}
 
             def save() -> None:
-                files.write(
-                    checkpoint, lambda path: torch.save({"choice": asdict(choice), **trainer.state_dict()}, path)
-                )
+                files.write(checkpoint, lambda path: torch.save({**about, **trainer.state_dict()}, path))
 
             if state:
                 trainer.load_state_dict(state)
@@ -235,16 +217,13 @@ class Run:
             except BaseException as error:
                 self._keep(trainer)
                 self._status("stopped" if isinstance(error, KeyboardInterrupt) else "failed", error=str(error))
-                if isinstance(error, torch.OutOfMemoryError):
-                    e = self.experiment
-                    raise InputError(
-                        f"the GPU's memory does not hold batch_size={e.batch_size} of model={e.model!r} on images of "
-                        f"{trainer.data.size} pixels: lower batch_size, or take a smaller model or precision='bf16'"
-                    ) from error
                 raise
             self._keep(trainer)
+            if e.keep_model:
+                state = {name: value.cpu() for name, value in trainer.model.state_dict().items()}
+                files.write(self.path / "model.pt", lambda path: torch.save(state, path))
             # Last, for it is what makes the run finished.
-            files.write_json(self.path / "result.json", summary(trainer))
+            files.write_json(self.path / "result.json", {**summary(trainer), "data": origin})
             self._status("finished", t=1.0)
             checkpoint.unlink(missing_ok=True)
 
@@ -256,17 +235,6 @@ class Run:
     def _status(self, state: str, **more: Any) -> None:
         now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         files.write_json(self.path / "status.json", {"state": state, "at": now, **more})
-
-
-def canonical(experiment: Experiment) -> dict[str, str]:
-    """The specs in the one spelling that all their synonyms share."""
-    return {
-        "dataset": datasets.canonical(experiment.dataset),
-        "model": models.canonical(experiment.model),
-        "sampler": samplers.canonical(experiment.sampler),
-        "augment": Pipeline.canonical(experiment.augment),
-        "schedule": schedules.canonical(experiment.schedule),
-    }
 
 
 def _save_counts(trainer: Trainer, path: Path) -> None:

@@ -18,7 +18,8 @@ import torch
 from iskit import files
 from iskit.errors import InputError
 from iskit.experiment import Experiment, check_names
-from iskit.run import Run, build, choose, load, parts
+from iskit.parts import build, choose, load, parts
+from iskit.run import Run
 from iskit.samplers import samplers
 
 
@@ -88,10 +89,10 @@ class Sweep:
         waiting = []
         for number, experiment in enumerate(self.experiments):
             run = Run(experiment, self.outputs)
+            run.check()  # of all, before any is trained
             if run.finished:
                 yield Progress(number, 1.0, run.result["accuracy"], True)
             else:
-                run.check()  # of all, before any is trained
                 waiting.append((number, experiment))
         if waiting:
             yield from self._parallel(waiting)

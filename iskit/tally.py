@@ -31,5 +31,9 @@ class Tally:
         self.wrong.fill_(-1)
         self.fine.zero_()
 
-    def tensors(self) -> list[Tensor]:
-        return [self.sums, self.alright, self.wrong, self.fine]
+    def state_dict(self) -> dict[str, Tensor]:
+        return dict(vars(self))
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        for name, value in state.items():
+            getattr(self, name).copy_(value)

@@ -80,7 +80,7 @@ class Trainer:
         self.meter = Meter()
         self.history = History(len(data), device)
         self.tally = Tally(batch_size, device)
-        self.times: list[float] = []  # t of each step since the last evaluation, or since the run was loaded
+        self.times: list[float] = []  # t of each step since the last evaluation
         self.started = 0  # steps before those
         self.watch = Stopwatch(self.meter.seconds, device, clock)
         sampler.bind(label=data.label, budget=self.budget, epochs=epochs, batch_size=batch_size, seed=seed)
@@ -98,27 +98,34 @@ class Trainer:
             self.optimizer = torch.optim.SGD(parameters, self.rate, momentum, weight_decay=decay, fused=True)
         record = recorder(device, compile)
         # The compiler's choice of kernels may differ from process to process.
-        fast = compiled(model) if record and not deterministic else model
-        self.learn = Steps(partial(self._learn, model), partial(self._learn, fast), record, self._trial)
-        self.infer = Steps(partial(self._infer, model), partial(self._infer, fast), record, self._trial)
+        fast = compiled(model) if record and not deterministic else None
+        self.learn, self.infer = (
+            Steps(partial(work, model), None if fast is None else partial(work, fast), record, self._trial)
+            for work in (self._learn, self._infer)
+        )
         self.captures = record is not None
         self.evaluated = 0  # evaluations done
 
     def __iter__(self) -> Iterator[float]:
-        with numerics(self.device, self.deterministic):
-            if self.meter.steps == 0:
-                with self.watch.during("prepare"):
-                    self.sampler.prepare(self.proxy)
-            self.model.train()
-            while (t := self.budget.spent(self.meter)) < 1:
-                with self.watch.during("train"):
-                    self._step(t)
-                if self.budget.unit == "seconds":
-                    self.watch.settle()
-                t = self.budget.spent(self.meter)
-                if t >= (self.evaluated + 1) / self.evals or t >= 1:
-                    self._evaluate(t)
-                yield min(t, 1.0)
+        if self.meter.steps == 0:
+            with numerics(self.device, self.deterministic), self.watch.during("prepare"):
+                self.sampler.prepare(self.proxy)
+        self.model.train()
+        while (t := self.budget.spent(self.meter)) < 1:
+            with numerics(self.device, self.deterministic):  # not around the yield: other runs may take turns
+                t = self._advance(t)
+            yield min(t, 1.0)
+
+    def _advance(self, t: float) -> float:
+        """A step, and an evaluation if one is due; the new t."""
+        with self.watch.during("train"):
+            self._step(t)
+        if self.budget.unit == "seconds":
+            self.watch.settle()
+        t = self.budget.spent(self.meter)
+        if t >= (self.evaluated + 1) / self.evals or t >= 1:
+            self._evaluate(t)
+        return t
 
     def _step(self, t: float) -> None:
         batch = self.feed.batch(t, self.score)
@@ -170,14 +177,19 @@ class Trainer:
     @contextmanager
     def _trial(self) -> Iterator[None]:
         with self.watch.during("warmup"), undone(self._changed, self.generator):
-            yield
+            try:
+                yield
+            finally:
+                self.optimizer.zero_grad()  # of a trial that failed amid a step
 
     def _changed(self) -> Iterable[Tensor]:
         """The tensors that a step changes."""
         remembered = chain.from_iterable(state.values() for state in self.optimizer.state.values())
         state = chain(remembered, self.sampler.state_dict().values())
         yield from (value for value in state if isinstance(value, Tensor))
-        yield from chain(self.model.parameters(), self.model.buffers(), self.tally.tensors(), [self.history.counts])
+        yield from chain(
+            self.model.parameters(), self.model.buffers(), self.tally.state_dict().values(), [self.history.counts]
+        )
 
     def _check(self) -> None:
         """Diverged if a step since the last evaluation had a loss that is not a number. Waits for the device."""
@@ -237,15 +249,15 @@ class Trainer:
             "meter": self.meter.state_dict(),
             "history": self.history.state_dict(),
             "evaluated": self.evaluated,
-            "sums": self.tally.sums,
+            "tally": self.tally.state_dict(),
+            "times": self.times,
+            "started": self.started,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name in ("model", "optimizer", "sampler", "feed", "meter", "history"):
+        for name in ("model", "optimizer", "sampler", "feed", "meter", "history", "tally"):
             getattr(self, name).load_state_dict(state[name])
-        self.evaluated = state["evaluated"]
-        self._begin_tally()
-        self.tally.sums.copy_(state["sums"])
+        self.evaluated, self.times, self.started = state["evaluated"], list(state["times"]), state["started"]
         # Loading gives the optimizer new tensors, which captured steps would not see.
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate.fill_(group["lr"])

@@ -9,6 +9,7 @@ import nbformat.v4
 import pytest
 
 from iskit.augment import Pipeline
+from iskit.cli import read_settings
 from iskit.errors import InputError
 from iskit.experiment import BYSTANDERS, Experiment, check_names, parameters_cell, read_yaml
 from iskit.samplers import samplers
@@ -145,6 +146,7 @@ OTHER: dict[str, Any] = {
     "sampler": "p", "augment": "none", "budget": 0.5, "unit": "cost", "epochs": 61, "batch_size": 33,
     "optimizer": "adam", "lr": 0.2, "schedule": "step", "momentum": 0.8, "weight_decay": 0.0, "seed": 2, "evals": 21,
     "device": "cpu", "precision": "float32", "compile": "off", "deterministic": True,
+    "keep_model": True,
 }  # fmt: skip
 
 
@@ -165,7 +167,17 @@ def test_the_run_id_depends_on_what_determines_the_result(name):
 
 
 def test_bystanders_are_what_cannot_change_a_number():
-    assert set(BYSTANDERS) == {"study", "data_dir", "compile"}
+    assert set(BYSTANDERS) == {"study", "data_dir", "compile", "keep_model"}
+
+
+def test_off_is_a_word_though_yaml_reads_it_as_false(tmp_path):
+    (tmp_path / "off.yaml").write_text("compile: off")
+    assert Experiment.parse(read_yaml(tmp_path / "off.yaml")).compile == "off"
+    assert Experiment.parse(read_settings(["compile=off"])).compile == "off"
+    with pytest.raises(InputError, match="compile=True"):
+        Experiment.parse(read_settings(["compile=on"]))
+    with pytest.raises(InputError, match="study=False must be text"):
+        Experiment.parse(read_settings(["study=off"]))
 
 
 def test_synonyms_share_a_run():

@@ -14,7 +14,8 @@ from iskit.errors import Diverged, InputError
 from iskit.experiment import Experiment
 from iskit.graphs import Recorded, Steps, undone
 from iskit.numerics import numerics
-from iskit.run import Run, _compiled, build, build_again, kind
+from iskit.parts import build
+from iskit.run import Run, _compiled, build_again, kind
 from iskit.samplers import Sampler, samplers
 from iskit.tally import Tally
 
@@ -185,9 +186,47 @@ def test_what_cannot_be_captured_runs_eagerly_with_the_reason(make, rehearsed, m
     trainer.learn.record = trainer.infer.record = refuse
     with pytest.warns(UserWarning, match="RuntimeError: operation not permitted"):
         finish(trainer)
-    assert len(tried) == 2  # training and evaluating: not again and again
+    assert len(tried) == 4  # training and evaluating, compiled and not: not again and again
     assert ends_alike(trainer, finish(make("p", "standard|mixup")))
     assert not trainer.learn.graphs
+
+
+def test_what_cannot_be_compiled_is_captured_as_it_is_with_the_reason(make, rehearsed):
+    def refused(*inputs):
+        raise RuntimeError("Failed to find C compiler")
+
+    trainer = rehearsed("p", "standard|mixup")
+    trainer.learn.fast = trainer.infer.fast = refused
+    with pytest.warns(UserWarning, match="captured without being compiled, .* Failed to find C compiler"):
+        finish(trainer)
+    assert trainer.learn.graphs
+    assert trainer.infer.graphs
+    assert ends_alike(trainer, finish(make("p", "standard|mixup")))
+
+
+def test_a_capture_that_fails_amid_a_step_leaves_no_gradients(make, rehearsed):
+    trainer = rehearsed("p", "standard|mixup")
+    step = trainer.optimizer.step
+
+    def amid(function):
+        trainer.optimizer.step = lambda: 1 / 0
+        try:
+            return function(), ()
+        finally:
+            trainer.optimizer.step = step
+
+    trainer.learn.record = amid
+    with pytest.warns(UserWarning, match="ZeroDivisionError"):
+        finish(trainer)
+    assert ends_alike(trainer, finish(make("p", "standard|mixup")))
+
+
+def test_many_kinds_of_networks_may_be_compiled_in_one_process():
+    import torch._dynamo
+
+    graphs.compiled.cache_clear()
+    graphs.compiled(torch.nn.Linear(2, 2))
+    assert torch._dynamo.config.recompile_limit >= 64  # 8 variants of one class's forward would be the end of it
 
 
 def test_compile_off_captures_nothing(rehearsed):
@@ -291,6 +330,26 @@ def test_without_waiting_the_same_trouble_is_told_at_the_next_evaluation(make):
     assert "at step 24 (t=0.460, lr=0.162) for the examples [" in messages[0]
 
 
+def test_a_run_stopped_after_the_trouble_tells_of_it_as_one_never_stopped(make):
+    messages = []
+    for stop in (50, 27):
+        trainer = make(lr=0.3, budget=1, evals=5)
+        trainer.may_wait = False
+        for step, _ in enumerate(itertools.islice(trainer, 29)):
+            if step == 22:
+                with torch.no_grad():
+                    next(trainer.model.parameters()).fill_(float("nan"))
+            if step == stop:
+                state, trainer = trainer.state_dict(), make(lr=0.3, budget=1, evals=5)
+                trainer.load_state_dict(state)
+                break
+        with pytest.raises(Diverged) as error:
+            finish(trainer)
+        messages.append(str(error.value))
+    assert messages[0] == messages[1]
+    assert "at step 24 (t=0.460, lr=0.162)" in messages[0]
+
+
 def test_full_memory_at_a_capture_is_no_reason_to_go_on_eagerly(rehearsed):
     def full(function):
         raise torch.OutOfMemoryError("CUDA out of memory")
@@ -302,9 +361,7 @@ def test_full_memory_at_a_capture_is_no_reason_to_go_on_eagerly(rehearsed):
 
 
 @pytest.mark.parametrize("deterministic", [True, False])
-def test_numerics_sets_torchs_switches_and_puts_them_back(deterministic, monkeypatch):
-    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
-
+def test_numerics_sets_torchs_switches_and_puts_them_back(deterministic):
     def switches():
         cudnn = torch.backends.cudnn
         return torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, cudnn.benchmark, cudnn.enabled
@@ -316,6 +373,24 @@ def test_numerics_sets_torchs_switches_and_puts_them_back(deterministic, monkeyp
     assert switches() == before
     with numerics(CPU, deterministic):
         assert switches() == before
+
+
+def test_switches_are_set_within_steps_and_not_while_other_runs_take_their_turn(make, monkeypatch):
+    inside = []
+
+    @contextmanager
+    def watched(device, deterministic):
+        inside.append(deterministic)
+        yield
+        inside.pop()
+
+    monkeypatch.setattr("iskit.trainer.numerics", watched)
+    trainer = make(deterministic=True)
+    learn, used = trainer.learn, []
+    monkeypatch.setattr(trainer, "learn", lambda *a, **k: (used.append([*inside]), learn(*a, **k))[1])
+    for _ in trainer:
+        assert inside == []
+    assert used == [[True]] * trainer.meter.steps
 
 
 # --- several runs in one process ---

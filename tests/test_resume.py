@@ -195,6 +195,27 @@ def test_a_damaged_checkpoint_is_told_and_the_run_starts_anew(damage, root, tmp_
     same(whole, parted)
 
 
+def test_a_checkpoint_of_another_version_is_told_and_the_run_starts_anew(root, tmp_path):
+    whole, parted = (Run(Experiment.parse({**TINY, "sampler": "p"}), tmp_path / name) for name in ("whole", "parted"))
+    whole.train()
+    next(iter(parted))
+    checkpoint = parted.path / "checkpoint.pt"
+    state = torch.load(checkpoint, weights_only=True)
+    del state["format"], state["times"]
+    torch.save(state, checkpoint)
+    with pytest.warns(UserWarning, match="another version of iskit: the run starts anew"):
+        parted.train()
+    same(whole, parted)
+
+
+def test_what_a_killed_process_was_writing_is_removed(root, tmp_path):
+    run = Run(Experiment.parse({**TINY, "sampler": "p"}), tmp_path)
+    run.path.mkdir(parents=True)
+    (run.path / ".checkpoint.pt.123.tmp").write_bytes(b"half")
+    run.train()
+    assert not list(run.path.glob(".*"))
+
+
 def test_of_two_processes_on_a_folder_the_second_refuses_and_the_first_is_not_disturbed(server, root, tmp_path):
     settings = {**TINY, "sampler": "c"}
     whole = Run(Experiment.parse(settings), tmp_path / "whole")

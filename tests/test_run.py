@@ -1,5 +1,6 @@
 """One run = one folder: written whole, never trained twice, going on after a kill."""
 
+import itertools
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ import pytest
 import torch
 import yaml
 from filelock import FileLock
+from PIL import Image
 
 import iskit
 from iskit.errors import InputError
@@ -61,6 +63,82 @@ def test_finished_run_is_never_trained_again(tmp_path):
     before = {p: p.stat().st_mtime_ns for p in run.path.iterdir()}
     assert list(Run(Experiment(**TINY, study="playground"), tmp_path)) == []
     assert {p: p.stat().st_mtime_ns for p in run.path.iterdir()} == before
+
+
+def test_the_model_is_kept_if_asked_for_and_may_be_asked_for_later(tmp_path):
+    run, later = (Run(Experiment(**TINY, keep_model=keep), tmp_path) for keep in (False, True))
+    assert run.path == later.path
+    accuracy = run.train()["accuracy"]
+    assert not (run.path / "model.pt").exists()
+    assert later.train()["accuracy"] == accuracy
+    assert list(later) == []
+    model = later.trainer.model
+    kept = torch.load(run.path / "model.pt", weights_only=True)
+    assert kept.keys() == model.state_dict().keys()
+    for name, value in model.state_dict().items():
+        assert torch.equal(kept[name], value)
+
+
+def test_a_finished_run_of_weights_that_changed_is_another(tmp_path, monkeypatch):
+    monkeypatch.setenv("ISKIT_ROOT", str(tmp_path))
+    settings = {**TINY, "model": "finetune(backbone='cnn(width=4)', weights='w.pt')"}
+    paths = []
+    for seed in (1, 2, 1):
+        first = Run(Experiment(**TINY, seed=seed, keep_model=True))
+        first.train()
+        (tmp_path / "w.pt").write_bytes((first.path / "model.pt").read_bytes())
+        paths.append(Run(Experiment(**settings)).path)
+    assert paths[0] == paths[2] != paths[1]
+
+
+def test_a_run_on_data_that_changed_is_refused_and_kept(tmp_path, monkeypatch):
+    def write(brightest, names=range(6)):
+        random = np.random.default_rng(0)
+        for part, name, number in itertools.product(("train", "test"), "ab", names):
+            path = tmp_path / "pics" / part / name / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(random.integers(0, brightest, (8, 8), dtype=np.uint8)).save(path)
+
+    monkeypatch.setenv("ISKIT_ROOT", str(tmp_path))
+    settings = {**TINY, "dataset": "imagefolder(path='pics')", "batch_size": 4}
+    write(200)
+    done, stopped = (Run(Experiment(**settings, seed=seed)) for seed in (1, 2))
+    result = done.train()
+    next(iter(stopped))
+    write(200)  # the same at another time: nothing has changed
+    assert Run(done.experiment).train() == result
+    write(100)
+    for run in (done, stopped):
+        with pytest.raises(InputError, match=r"imagefolder.* has changed since .*: remove that folder .* study="):
+            Run(run.experiment).train()
+    with pytest.raises(InputError, match="has changed since"):
+        list(Sweep([done.experiment]))
+    assert done.result == result
+    write(200)
+    assert Run(done.experiment).train() == result
+    assert Run(stopped.experiment).train()["steps"] == result["steps"]
+
+
+@pytest.mark.parametrize(
+    ("where", "error"),
+    [
+        ("load", torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")),
+        ("load", RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate")),
+        ("choose", MemoryError()),
+        ("Trainer._step", RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")),
+    ],
+)
+def test_full_memory_is_told_with_what_to_lower(where, error, tmp_path, monkeypatch):
+    def full(*args):
+        raise error
+
+    monkeypatch.setattr(f"iskit.run.{where}", full)
+    message = r"memory does not hold batch_size=32 of model='cnn\(width=4\)' on dataset=.*: lower batch_size"
+    with pytest.raises(InputError, match=message) as told:
+        Run(Experiment(**TINY), tmp_path).train()
+    assert "bf16" not in str(told.value)
+    with pytest.raises(InputError, match="precision=bf16"):
+        Run(Experiment(**TINY, precision="float32"), tmp_path).train()
 
 
 def test_synonyms_share_a_run(tmp_path):

@@ -13,8 +13,9 @@ import torch
 
 from iskit.budget import Budget, Meter
 from iskit.experiment import Experiment
+from iskit.parts import choose, parts
 from iskit.randomness import Stream, uniform_all
-from iskit.run import Run, choose, parts
+from iskit.run import Run
 from iskit.samplers import samplers
 from iskit.walk import Walk
 

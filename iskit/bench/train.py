@@ -22,8 +22,9 @@ from iskit.bench.plain import TRANSFORMS, Plain
 from iskit.bench.select import peak
 from iskit.evaluation import evaluate
 from iskit.experiment import Experiment
+from iskit.parts import build, choose, load
 from iskit.probe import Step, keep_memory
-from iskit.run import Run, build, choose, load
+from iskit.run import Run
 from iskit.sweep import cores
 
 FOREVER = 10_000  # epochs: no lap comes to the end of the run

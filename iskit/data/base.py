@@ -1,13 +1,14 @@
 """An image data set in memory."""
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from iskit.data.cache import digest
 from iskit.errors import InputError
 
 
@@ -49,6 +50,11 @@ class Dataset:
     @property
     def size(self) -> int:
         return self.image.shape[1]
+
+    @cached_property
+    def digest(self) -> str:
+        """Of images and labels: tells other data from the same in another place."""
+        return digest({name: value.cpu().numpy() for name, value in vars(self).items() if isinstance(value, Tensor)})
 
     def to(self, device: torch.device | str) -> "Dataset":
         tensors: dict[str, Any] = {

@@ -1,0 +1,104 @@
+"""What an experiment's settings stand for: parts by name, data in memory, a model with its first weights."""
+
+import functools
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from iskit import files, probe
+from iskit.augment import Pipeline
+from iskit.data import Dataset, Loader, datasets
+from iskit.errors import InputError
+from iskit.experiment import Experiment
+from iskit.models import models, weights
+from iskit.samplers import Sampler, samplers
+from iskit.schedules import schedules
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What an experiment's specs stand for, not yet bound to data."""
+
+    loader: Loader
+    model: Callable[..., nn.Module]
+    sampler: Sampler
+    augment: Pipeline
+    schedule: Callable[[float], float]
+    device: torch.device
+
+
+def parts(experiment: Experiment) -> Parts:
+    """Looks every spec up and checks it, without loading data. InputError names the argument and the remedy."""
+    e = experiment
+    sampler = samplers.create(e.sampler)
+    sampler.check(budget=e.budget, unit=e.unit, epochs=e.epochs, batch_size=e.batch_size)
+    schedule = schedules.partial(e.schedule)
+    schedule(0.0)
+    if e.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("device='cuda' is not there: this machine has no usable GPU; set device to auto or cpu")
+    cuda = e.device == "cuda" or (e.device == "auto" and torch.cuda.is_available())
+    return Parts(
+        loader=datasets.create(e.dataset, files.root() / e.data_dir),
+        model=models.partial(e.model),
+        sampler=sampler,
+        augment=Pipeline.parse(e.augment),
+        schedule=schedule,
+        device=torch.device("cuda" if cuda else "cpu"),
+    )
+
+
+def source(dataset: str, data_dir: Path) -> str:
+    """A hash that changes when the files of a data set do, or where they lie, or when they were written."""
+    known = json.dumps(datasets.create(dataset, data_dir).source(), sort_keys=True)
+    return hashlib.blake2b(known.encode(), digest_size=8).hexdigest()
+
+
+def load(dataset: str, data_dir: Path, validation: int, device: torch.device) -> Dataset:
+    """A data set on its device; kept, since the runs of a sweep share it."""
+    return _load(dataset, data_dir, validation, device, source(dataset, data_dir))
+
+
+@functools.lru_cache(maxsize=2)
+def _load(dataset: str, data_dir: Path, validation: int, device: torch.device, source: str) -> Dataset:
+    return datasets.create(dataset, data_dir).load().with_validation(validation).to(device)
+
+
+def build(experiment: Experiment, data: Dataset) -> nn.Module:
+    """The experiment's model, its first weights a function of the seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(experiment.seed)
+        model = parts(experiment).model(len(data.classes), data.channels, data.size)
+    return model.to(data.label.device).to(memory_format=torch.channels_last)
+
+
+def choose(experiment: Experiment, model: nn.Module, data: Dataset) -> probe.Choice:
+    """Threads and precision of an experiment: a function of its settings and the machine, never of who calls."""
+    e = experiment
+    if data.label.device.type == "cuda":
+        return probe.Choice(torch.get_num_threads(), "bf16" if e.precision == "auto" else e.precision)
+    return probe.choose(
+        model,
+        models.canonical(e.model),
+        (data.channels, data.size, data.size),
+        batch_size=e.batch_size,
+        precision=e.precision,
+        folder=files.root() / e.data_dir / "cache" / "probe",
+    )
+
+
+def canonical(experiment: Experiment) -> dict[str, str]:
+    """The specs in the one spelling that all their synonyms share; what a file of weights holds."""
+    file = weights(experiment.model)
+    return {
+        **({"weights": file} if file else {}),
+        "dataset": datasets.canonical(experiment.dataset),
+        "model": models.canonical(experiment.model),
+        "sampler": samplers.canonical(experiment.sampler),
+        "augment": Pipeline.canonical(experiment.augment),
+        "schedule": schedules.canonical(experiment.schedule),
+    }
