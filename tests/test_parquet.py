@@ -1,6 +1,7 @@
 """The parquet loader: which columns, which split, which images; and the decoding that all image files go through."""
 
 import io
+import json
 import sys
 
 import numpy as np
@@ -21,6 +22,11 @@ def table(folder, image=None, label=(0, 1), **columns):
     for split in ("train", "validation"):
         pq.write_table(pa.table({"picture": image, "kind": pa.array(label), **columns}), folder / f"{split}.parquet")
     return f"parquet(path='{folder}')"
+
+
+def naming(*classes):
+    """Metadata as Hugging Face writes it."""
+    return {"huggingface": json.dumps({"info": {"features": {"label": {"names": classes, "_type": "ClassLabel"}}}})}
 
 
 def test_parquet_finds_a_single_column_of_each_type_and_the_validation_split(tmp_path):
@@ -45,9 +51,7 @@ def test_parquet_refuses_to_guess_between_columns(tmp_path):
 
 
 def test_parquet_names_classes_by_the_metadata_whatever_the_limit(tmp_path):
-    names = {
-        "huggingface": '{"info": {"features": {"label": {"names": ["cat", "dog", "emu"], "_type": "ClassLabel"}}}}'
-    }
+    names = naming("cat", "dog", "emu")
     for split in ("train", "test"):
         write(tmp_path / f"{split}.parquet", pixels(3, 8), [0, 1, 1], names)
     spec = f"parquet(path='{tmp_path}')"
@@ -55,6 +59,52 @@ def test_parquet_names_classes_by_the_metadata_whatever_the_limit(tmp_path):
     for split in ("train", "test"):
         write(tmp_path / f"{split}.parquet", pixels(30, 8), [0] * 26 + [1, 2, 3, 4])
     assert len(load(spec, tmp_path, limit=1).classes) == 5
+
+
+@pytest.mark.parametrize("odd", ["train-1", "test"])
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (["cat", "emu", "dog"], "class 1 is 'emu', in that of train-0.parquet 'dog': number and name"),
+        (["cat", "dog"], "class 2 is None, in that of train-0.parquet 'emu'"),
+        (["cat", "dog", "emu", "fox"], "class 3 is 'fox', in that of train-0.parquet None"),
+    ],
+)
+def test_parquet_refuses_files_that_name_the_classes_differently(odd, classes, message, tmp_path):
+    for name in ("train-0", "train-1", "test"):
+        names = naming(*classes) if name == odd else naming("cat", "dog", "emu")
+        write(tmp_path / f"{name}.parquet", pixels(3, 8), [0, 1, 1], names)
+    with pytest.raises(InputError, match=rf"{odd}\.parquet: .*{message}"):
+        load(f"parquet(path='{tmp_path}')", tmp_path)
+
+
+@pytest.mark.parametrize("nameless", ["train-0", "train-1", "test"])
+def test_parquet_takes_class_names_from_the_files_that_have_them(nameless, tmp_path):
+    for name in ("train-0", "train-1", "test"):
+        write(tmp_path / f"{name}.parquet", pixels(3, 8), [0, 1, 1], None if name == nameless else naming("cat", "dog"))
+    assert load(f"parquet(path='{tmp_path}')", tmp_path).classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "null",
+        "[]",
+        "7",
+        '"text"',
+        "",
+        "{no JSON",
+        b"\xff\xfe\xff",
+        '{"info": null}',
+        '{"info": {"features": []}}',
+        '{"info": {"features": {"label": "int64"}}}',
+        '{"info": {"features": {"label": {"names": {"0": "cat"}}}}}',
+    ],
+)
+def test_parquet_numbers_the_classes_if_the_metadata_is_of_another_shape(odd, tmp_path):
+    for split in ("train", "test"):
+        write(tmp_path / f"{split}.parquet", pixels(3, 8), [0, 1, 1], {"huggingface": odd})
+    assert load(f"parquet(path='{tmp_path}')", tmp_path).classes == ("0", "1")
 
 
 @pytest.mark.parametrize(
