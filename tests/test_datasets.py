@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import tarfile
 import urllib.error
 
@@ -309,6 +310,7 @@ def damage(path, text, new):
     [
         (lambda base: (base / "val.csv").unlink(), r"val.csv cannot be opened .*images/.* into "),
         (lambda base: (base / "images" / "7.jpg").unlink(), r"7.jpg is named in a csv file but missing"),
+        (lambda base: damage(base / "val.csv", "15.jpg", "sub/15.jpg"), r"images/sub/15.jpg is named in a csv file"),
         (lambda base: damage(base / "train.csv", "filename,label", "file,class"), "lacks the columns filename,label"),
         (lambda base: damage(base / "test.csv", "20.jpg,n90", "20.jpg,"), "row without filename or label"),
         (lambda base: damage(base / "train.csv", "3.jpg,n89\n", ""), "has 28 rows, the csv files in .* 27"),
@@ -320,6 +322,13 @@ def test_a_damaged_mini_imagenet_is_refused(harm, message, tmp_path, monkeypatch
     harm(tmp_path / "mini-imagenet")
     with pytest.raises(InputError, match=message):
         datasets.create("mini-imagenet", tmp_path).load()
+
+
+def test_mini_imagenet_s_csv_files_may_begin_with_a_byte_order_mark(tmp_path, monkeypatch):
+    _, image, *_ = mini(tmp_path, monkeypatch)
+    path = tmp_path / "mini-imagenet" / "train.csv"
+    path.write_text(path.read_text(), encoding="utf-8-sig")  # as spreadsheets write it
+    assert same(load("mini-imagenet", tmp_path).image, image)
 
 
 def test_mini_imagenet_of_full_sized_images_comes_at_84_pixels(tmp_path, monkeypatch):
@@ -336,6 +345,7 @@ def test_mini_imagenet_of_full_sized_images_comes_at_84_pixels(tmp_path, monkeyp
         (lambda base: (base / "train" / "b").rename(base / "train" / "z"), "test class 'b' is not in train/"),
         (lambda base: (base / "train" / "b" / "007.png").write_bytes(png16()), "more than 8 bits"),
         (lambda base: (base / "val" / "c" / "x.png").write_bytes(encoded(pixels(1, 30)[0])), "others have 32 x 32"),
+        (lambda base: (base / "val" / "c" / "x.png").symlink_to(base / "none"), r"x.png cannot be read \(No such file"),
     ],
 )
 def test_a_damaged_image_folder_is_refused(harm, message, tmp_path, monkeypatch):
@@ -343,6 +353,16 @@ def test_a_damaged_image_folder_is_refused(harm, message, tmp_path, monkeypatch)
     harm(tmp_path / "pictures")
     with pytest.raises(InputError, match=message):
         datasets.create(spec, tmp_path).load()
+
+
+def test_an_image_folder_s_files_may_have_names_that_are_no_utf_8(tmp_path, monkeypatch):
+    spec, image, *_ = imagefolder(tmp_path, monkeypatch)
+    name = os.fsdecode(b"000\xe9.png")
+    try:
+        (tmp_path / "pictures" / "train" / "a" / "000.png").rename(tmp_path / "pictures" / "train" / "a" / name)
+    except OSError:
+        pytest.skip("this file system takes names in UTF-8 alone")
+    assert same(load(spec, tmp_path).image, image)
 
 
 def test_training_and_test_images_of_different_sizes_are_refused_unless_scaled(tmp_path, monkeypatch):

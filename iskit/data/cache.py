@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,11 +22,18 @@ def digest(arrays: dict[str, np.ndarray]) -> str:
 
 
 def fingerprint(paths: Iterable[Path]) -> str:
-    """Changes with the name, size or modification time of any of the files: stands for their contents in a key."""
+    """Changes with the name, size or modification time of any of the files: stands for their contents in a key.
+
+    Raises InputError for a file that is not there, such as a link to nowhere.
+    """
     state = hashlib.blake2b(digest_size=16)
     for path in paths:
-        about = path.stat()
-        state.update(f"{path}\0{about.st_size}\0{about.st_mtime_ns}\0".encode())
+        try:
+            about = path.stat()
+        except OSError as error:
+            raise InputError(f"{path} cannot be read ({error.strerror}): restore or remove it") from None
+        state.update(os.fsencode(path))  # a name may be of bytes that are no UTF-8
+        state.update(f"\0{about.st_size}\0{about.st_mtime_ns}\0".encode())
     return state.hexdigest()
 
 
