@@ -29,6 +29,10 @@ def naming(*classes):
     return {"huggingface": json.dumps({"info": {"features": {"label": {"names": classes, "_type": "ClassLabel"}}}})}
 
 
+def ppm(kind, highest, values, side=8):
+    return b"%s %d %d %d\n%s" % (kind, side, side, highest, values)
+
+
 def test_parquet_finds_a_single_column_of_each_type_and_the_validation_split(tmp_path):
     data = load(table(tmp_path, name=["x", "y"], share=[0.5, 0.1]), tmp_path)
     assert data.image.shape == (2, 8, 8, 3)
@@ -133,6 +137,11 @@ def test_parquet_refuses_labels_that_are_none(label, message, tmp_path):
         (lambda good: png16(), r"row 1: more than 8 bits a channel \(mode RGB\)"),
         (lambda good: encoded(np.zeros((8, 8), np.uint16)), r"row 1: more than 8 bits a channel \(mode I;16\)"),
         (lambda good: encoded(np.zeros((8, 8), np.float32), "TIFF"), r"row 1: more than 8 bits a channel \(mode F\)"),
+        (lambda good: ppm(b"P6", 65535, bytes(384)), r"row 1: more than 8 bits a channel \(mode RGB\)"),
+        (lambda good: ppm(b"P6", 256, bytes(384)), r"row 1: more than 8 bits a channel \(mode RGB\)"),
+        (lambda good: ppm(b"P3", 1023, b"7 " * 192), r"row 1: more than 8 bits a channel \(mode RGB\)"),
+        (lambda good: ppm(b"P5", 65535, bytes(128)), r"row 1: more than 8 bits a channel \(mode I\)"),
+        (lambda good: encoded(Image.new("LAB", (8, 8)), "TIFF"), "row 1: images of mode LAB cannot be used: convert"),
     ],
 )
 def test_parquet_refuses_images_that_cannot_be_used(bad, message, tmp_path):
@@ -202,6 +211,17 @@ def test_eight_bit_images_of_any_mode_become_rgb(mode):
     colour = encoded(pixels(1, 8)[0])
     out = decode_all([(encoded(original, form), "a"), (colour, "b")], 2, 0, "test")
     assert np.array_equal(out[0], np.asarray(original.convert("RGB")))
+
+
+@pytest.mark.parametrize("highest", [100, 255])
+def test_ppm_files_of_eight_bits_are_read(highest):
+    colour = pixels(1, 8)[0] // 3
+    plain = b" ".join(b"%d" % value for value in colour.ravel())
+    files = [ppm(b"P6", highest, colour.tobytes()), ppm(b"P3", highest, plain), b"P1 8 8\n" + b"1 " * 64]
+    binary, text, bits = decode_all([(one, "a") for one in files], 3, 0, "test")
+    assert np.array_equal(binary, np.rint(colour / highest * 255))
+    assert np.array_equal(text, binary)
+    assert not bits.any()
 
 
 def test_a_palette_with_transparency_is_read_without_a_warning():
