@@ -56,12 +56,15 @@ def cached(folder: Path, key: dict, make: Callable[[], dict[str, np.ndarray]]) -
     """The arrays that `make` gives, from `folder` if they lie there undamaged.
 
     key: everything that determines the arrays, as JSON values. Two processes at once: the second waits.
-    Raises InputError if the folder cannot be written or its disk is full; no half-written file is left.
+    Raises InputError if they do not and the folder cannot be written or its disk is full; no half-written file is left.
     """
     name = hashlib.blake2b(json.dumps(key, sort_keys=True).encode(), digest_size=8).hexdigest()
     path = folder / f"{name}.npz"
+    arrays = _read(path)  # without the lock, which a read-only disk would refuse
+    if arrays is not None:
+        return arrays
     with locked(folder / f"{name}.lock"):
-        arrays = _read(path)
+        arrays = _read(path)  # of a process that had the lock before
         if arrays is None:
             arrays = make()
             stored = {**arrays, "digest": np.array(digest(arrays))}
@@ -71,6 +74,7 @@ def cached(folder: Path, key: dict, make: Callable[[], dict[str, np.ndarray]]) -
                     np.savez(file, **stored)  # type: ignore[arg-type]
 
             with _writing(folder):
+                files.remove_temporaries(path)
                 files.write(path, save)
     return arrays
 
