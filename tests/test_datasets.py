@@ -1,11 +1,13 @@
 """Every data set, read from small files in its real format; the options all share; the cache; what is refused."""
 
+import errno
 import gzip
 import io
 import os
 import tarfile
 import urllib.error
 
+import filelock
 import numpy as np
 import pytest
 import torch
@@ -84,6 +86,15 @@ def test_a_second_load_reads_the_cache_alone(made, tmp_path, monkeypatch):
     assert first.classes == second.classes
     with pytest.raises(TypeError):
         load(spec, tmp_path, limit=3)
+
+
+def test_a_cached_set_loads_from_a_read_only_disk(made, tmp_path, monkeypatch):
+    def refuse(*args, **options):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    first = load(made[0], tmp_path)
+    monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
+    assert torch.equal(load(made[0], tmp_path).image, first.image)
 
 
 def test_limit_takes_a_fixed_nested_subset_of_the_training_set(made, tmp_path):
@@ -299,6 +310,24 @@ def test_a_download_shows_progress_and_a_wrong_one_is_refused(tmp_path, monkeypa
     served["test_32x32.mat"] = b"an error page"
     with pytest.raises(InputError, match=r"test_32x32.mat \(the file there is damaged"):
         datasets.create("svhn(limit=5)", tmp_path).load()
+
+
+def test_a_disk_that_fills_during_a_download_is_called_full(tmp_path, monkeypatch):
+    """torchvision tries again without encryption, so the last error may be another."""
+    tried = []
+
+    def retrieve(url, path):
+        tried.append(url)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) if len(tried) == 1 else urllib.error.URLError("refused")
+
+    monkeypatch.setattr(published.utils, "_get_redirect_url", lambda url, **options: url)
+    monkeypatch.setattr(published.utils, "_urlretrieve", retrieve)
+    for name, attempts in (("cifar10", 2), ("svhn", 1)):
+        tried.clear()
+        with pytest.raises(InputError, match=rf"the disk of data_dir, {tmp_path}, is full: free space") as caught:
+            datasets.create(name, tmp_path).load()
+        assert "network" not in str(caught.value)
+        assert len(tried) == attempts
 
 
 def damage(path, text, new):
