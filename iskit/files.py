@@ -1,5 +1,6 @@
 """Files that are whole or absent: written under a temporary name, then renamed. And where the project lies."""
 
+import glob
 import json
 import os
 from collections.abc import Callable
@@ -30,6 +31,12 @@ def write(path: Path, save: Callable[[Path], Any]) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove_temporaries(path: Path) -> None:
+    """Those that killed processes left of `path`: only under a lock that every writer of it takes."""
+    for temporary in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         temporary.unlink(missing_ok=True)
 
 

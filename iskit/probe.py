@@ -16,6 +16,7 @@ import math
 import platform
 import time
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from torch import nn
 
 from iskit import files
 from iskit.data.cache import locked
+from iskit.errors import InputError
 
 THREAD = 10e-3  # seconds of a step's work that make a thread worth waking; less is better left to another run
 BF16 = 1.2  # bf16 must be so many times faster than float32 to be worth its rounding
@@ -47,6 +49,7 @@ def choose(
 
     spec: the model's canonical spelling; shape: (C, H, W) of an image; precision: auto, or what it must be. At most
     the threads that torch may use now: OMP_NUM_THREADS, or the cores. Takes about a second, a few for large models.
+    A folder that cannot be written is no error: what is not there is then measured each time.
     """
     key = {
         "cpu": cpu(),
@@ -61,7 +64,9 @@ def choose(
     }
     name = hashlib.blake2b(json.dumps(key, sort_keys=True).encode(), digest_size=8).hexdigest()
     path = folder / f"{name}.json"
-    with locked(folder / "probe.lock"):  # one at a time: two would measure each other
+    with ExitStack() as lock:
+        with suppress(InputError):  # cannot be written
+            lock.enter_context(locked(folder / "probe.lock"))  # one at a time: two would measure each other
         try:
             return Choice(**files.read_json(path)["choice"])
         except (OSError, ValueError, KeyError, TypeError):  # absent or damaged
@@ -71,7 +76,8 @@ def choose(
                 precision = "bf16" if seconds["float32"] > BF16 * seconds["bf16"] else "float32"
             work = seconds[precision] * batch_size / min(batch_size, ROWS)
             choice = Choice(min(torch.get_num_threads(), max(1, int(work / THREAD))), precision)
-            files.write_json(path, {"choice": asdict(choice), **key, "seconds": seconds})
+            with suppress(OSError):
+                files.write_json(path, {"choice": asdict(choice), **key, "seconds": seconds})
             return choice
 
 

@@ -1,10 +1,12 @@
 """The cache of decoded images: whole or absent, and never another set's."""
 
+import errno
 import os
 import resource
 import subprocess
 import sys
 
+import filelock
 import numpy as np
 import pytest
 from published_files import load, parquet
@@ -76,6 +78,41 @@ def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path):
     (tmp_path / "data").write_text("a file in the way")
     with pytest.raises(InputError, match="data cannot be written"):
         cache.cached(tmp_path / "data", {"k": 1}, arrays)
+
+
+def test_what_is_kept_is_read_from_a_read_only_disk(tmp_path, monkeypatch):
+    def refuse(*args, **options):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    cache.cached(tmp_path, {"k": 1}, arrays)
+    monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
+    assert (cache.cached(tmp_path, {"k": 1}, lambda: arrays(2))["a"] == 1).all()
+    with pytest.raises(InputError, match=r"cannot be written \(Read-only file system\)"):
+        cache.cached(tmp_path, {"k": 2}, arrays)
+    (path,) = tmp_path.glob("*.npz")
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(InputError, match=r"cannot be written \(Read-only file system\)"):
+        cache.cached(tmp_path, {"k": 1}, arrays)
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
+    code = """
+import os, sys, numpy as np
+from pathlib import Path
+from iskit.data.cache import cached
+def savez(file, **arrays):
+    file.write(b"half")
+    os.kill(os.getpid(), 9)
+np.savez = savez
+cached(Path(sys.argv[1]), {"k": 1}, lambda: {"a": np.arange(3)})
+"""
+    killed = subprocess.run([sys.executable, "-c", code, str(tmp_path)], timeout=60, check=False)
+    assert killed.returncode == -9
+    assert len(list(tmp_path.glob(".*.tmp"))) == 1
+    cache.cached(tmp_path, {"k": 2}, arrays)
+    assert len(list(tmp_path.glob(".*.tmp"))) == 1  # of another file: perhaps being written
+    assert (cache.cached(tmp_path, {"k": 1}, arrays)["a"] == 1).all()
+    assert not list(tmp_path.glob(".*.tmp"))
 
 
 def test_of_two_processes_one_makes_the_cache_and_the_other_waits(tmp_path):

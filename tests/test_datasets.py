@@ -1,10 +1,13 @@
 """Every data set, read from small files in its real format; the options all share; the cache; what is refused."""
 
+import errno
 import gzip
 import io
+import os
 import tarfile
 import urllib.error
 
+import filelock
 import numpy as np
 import pytest
 import torch
@@ -83,6 +86,15 @@ def test_a_second_load_reads_the_cache_alone(made, tmp_path, monkeypatch):
     assert first.classes == second.classes
     with pytest.raises(TypeError):
         load(spec, tmp_path, limit=3)
+
+
+def test_a_cached_set_loads_from_a_read_only_disk(made, tmp_path, monkeypatch):
+    def refuse(*args, **options):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    first = load(made[0], tmp_path)
+    monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
+    assert torch.equal(load(made[0], tmp_path).image, first.image)
 
 
 def test_limit_takes_a_fixed_nested_subset_of_the_training_set(made, tmp_path):
@@ -300,6 +312,24 @@ def test_a_download_shows_progress_and_a_wrong_one_is_refused(tmp_path, monkeypa
         datasets.create("svhn(limit=5)", tmp_path).load()
 
 
+def test_a_disk_that_fills_during_a_download_is_called_full(tmp_path, monkeypatch):
+    """torchvision tries again without encryption, so the last error may be another."""
+    tried = []
+
+    def retrieve(url, path):
+        tried.append(url)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) if len(tried) == 1 else urllib.error.URLError("refused")
+
+    monkeypatch.setattr(published.utils, "_get_redirect_url", lambda url, **options: url)
+    monkeypatch.setattr(published.utils, "_urlretrieve", retrieve)
+    for name, attempts in (("cifar10", 2), ("svhn", 1)):
+        tried.clear()
+        with pytest.raises(InputError, match=rf"the disk of data_dir, {tmp_path}, is full: free space") as caught:
+            datasets.create(name, tmp_path).load()
+        assert "network" not in str(caught.value)
+        assert len(tried) == attempts
+
+
 def damage(path, text, new):
     path.write_text(path.read_text().replace(text, new))
 
@@ -309,6 +339,7 @@ def damage(path, text, new):
     [
         (lambda base: (base / "val.csv").unlink(), r"val.csv cannot be opened .*images/.* into "),
         (lambda base: (base / "images" / "7.jpg").unlink(), r"7.jpg is named in a csv file but missing"),
+        (lambda base: damage(base / "val.csv", "15.jpg", "sub/15.jpg"), r"images/sub/15.jpg is named in a csv file"),
         (lambda base: damage(base / "train.csv", "filename,label", "file,class"), "lacks the columns filename,label"),
         (lambda base: damage(base / "test.csv", "20.jpg,n90", "20.jpg,"), "row without filename or label"),
         (lambda base: damage(base / "train.csv", "3.jpg,n89\n", ""), "has 28 rows, the csv files in .* 27"),
@@ -320,6 +351,13 @@ def test_a_damaged_mini_imagenet_is_refused(harm, message, tmp_path, monkeypatch
     harm(tmp_path / "mini-imagenet")
     with pytest.raises(InputError, match=message):
         datasets.create("mini-imagenet", tmp_path).load()
+
+
+def test_mini_imagenet_s_csv_files_may_begin_with_a_byte_order_mark(tmp_path, monkeypatch):
+    _, image, *_ = mini(tmp_path, monkeypatch)
+    path = tmp_path / "mini-imagenet" / "train.csv"
+    path.write_text(path.read_text(), encoding="utf-8-sig")  # as spreadsheets write it
+    assert same(load("mini-imagenet", tmp_path).image, image)
 
 
 def test_mini_imagenet_of_full_sized_images_comes_at_84_pixels(tmp_path, monkeypatch):
@@ -336,6 +374,7 @@ def test_mini_imagenet_of_full_sized_images_comes_at_84_pixels(tmp_path, monkeyp
         (lambda base: (base / "train" / "b").rename(base / "train" / "z"), "test class 'b' is not in train/"),
         (lambda base: (base / "train" / "b" / "007.png").write_bytes(png16()), "more than 8 bits"),
         (lambda base: (base / "val" / "c" / "x.png").write_bytes(encoded(pixels(1, 30)[0])), "others have 32 x 32"),
+        (lambda base: (base / "val" / "c" / "x.png").symlink_to(base / "none"), r"x.png cannot be read \(No such file"),
     ],
 )
 def test_a_damaged_image_folder_is_refused(harm, message, tmp_path, monkeypatch):
@@ -343,6 +382,16 @@ def test_a_damaged_image_folder_is_refused(harm, message, tmp_path, monkeypatch)
     harm(tmp_path / "pictures")
     with pytest.raises(InputError, match=message):
         datasets.create(spec, tmp_path).load()
+
+
+def test_an_image_folder_s_files_may_have_names_that_are_no_utf_8(tmp_path, monkeypatch):
+    spec, image, *_ = imagefolder(tmp_path, monkeypatch)
+    name = os.fsdecode(b"000\xe9.png")
+    try:
+        (tmp_path / "pictures" / "train" / "a" / "000.png").rename(tmp_path / "pictures" / "train" / "a" / name)
+    except OSError:
+        pytest.skip("this file system takes names in UTF-8 alone")
+    assert same(load(spec, tmp_path).image, image)
 
 
 def test_training_and_test_images_of_different_sizes_are_refused_unless_scaled(tmp_path, monkeypatch):

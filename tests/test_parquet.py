@@ -1,6 +1,7 @@
 """The parquet loader: which columns, which split, which images; and the decoding that all image files go through."""
 
 import io
+import json
 import sys
 
 import numpy as np
@@ -21,6 +22,15 @@ def table(folder, image=None, label=(0, 1), **columns):
     for split in ("train", "validation"):
         pq.write_table(pa.table({"picture": image, "kind": pa.array(label), **columns}), folder / f"{split}.parquet")
     return f"parquet(path='{folder}')"
+
+
+def naming(*classes):
+    """Metadata as Hugging Face writes it."""
+    return {"huggingface": json.dumps({"info": {"features": {"label": {"names": classes, "_type": "ClassLabel"}}}})}
+
+
+def ppm(kind, highest, values, side=8):
+    return b"%s %d %d %d\n%s" % (kind, side, side, highest, values)
 
 
 def test_parquet_finds_a_single_column_of_each_type_and_the_validation_split(tmp_path):
@@ -45,9 +55,7 @@ def test_parquet_refuses_to_guess_between_columns(tmp_path):
 
 
 def test_parquet_names_classes_by_the_metadata_whatever_the_limit(tmp_path):
-    names = {
-        "huggingface": '{"info": {"features": {"label": {"names": ["cat", "dog", "emu"], "_type": "ClassLabel"}}}}'
-    }
+    names = naming("cat", "dog", "emu")
     for split in ("train", "test"):
         write(tmp_path / f"{split}.parquet", pixels(3, 8), [0, 1, 1], names)
     spec = f"parquet(path='{tmp_path}')"
@@ -55,6 +63,52 @@ def test_parquet_names_classes_by_the_metadata_whatever_the_limit(tmp_path):
     for split in ("train", "test"):
         write(tmp_path / f"{split}.parquet", pixels(30, 8), [0] * 26 + [1, 2, 3, 4])
     assert len(load(spec, tmp_path, limit=1).classes) == 5
+
+
+@pytest.mark.parametrize("odd", ["train-1", "test"])
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (["cat", "emu", "dog"], "class 1 is 'emu', in that of train-0.parquet 'dog': number and name"),
+        (["cat", "dog"], "class 2 is None, in that of train-0.parquet 'emu'"),
+        (["cat", "dog", "emu", "fox"], "class 3 is 'fox', in that of train-0.parquet None"),
+    ],
+)
+def test_parquet_refuses_files_that_name_the_classes_differently(odd, classes, message, tmp_path):
+    for name in ("train-0", "train-1", "test"):
+        names = naming(*classes) if name == odd else naming("cat", "dog", "emu")
+        write(tmp_path / f"{name}.parquet", pixels(3, 8), [0, 1, 1], names)
+    with pytest.raises(InputError, match=rf"{odd}\.parquet: .*{message}"):
+        load(f"parquet(path='{tmp_path}')", tmp_path)
+
+
+@pytest.mark.parametrize("nameless", ["train-0", "train-1", "test"])
+def test_parquet_takes_class_names_from_the_files_that_have_them(nameless, tmp_path):
+    for name in ("train-0", "train-1", "test"):
+        write(tmp_path / f"{name}.parquet", pixels(3, 8), [0, 1, 1], None if name == nameless else naming("cat", "dog"))
+    assert load(f"parquet(path='{tmp_path}')", tmp_path).classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "null",
+        "[]",
+        "7",
+        '"text"',
+        "",
+        "{no JSON",
+        b"\xff\xfe\xff",
+        '{"info": null}',
+        '{"info": {"features": []}}',
+        '{"info": {"features": {"label": "int64"}}}',
+        '{"info": {"features": {"label": {"names": {"0": "cat"}}}}}',
+    ],
+)
+def test_parquet_numbers_the_classes_if_the_metadata_is_of_another_shape(odd, tmp_path):
+    for split in ("train", "test"):
+        write(tmp_path / f"{split}.parquet", pixels(3, 8), [0, 1, 1], {"huggingface": odd})
+    assert load(f"parquet(path='{tmp_path}')", tmp_path).classes == ("0", "1")
 
 
 @pytest.mark.parametrize(
@@ -83,6 +137,11 @@ def test_parquet_refuses_labels_that_are_none(label, message, tmp_path):
         (lambda good: png16(), r"row 1: more than 8 bits a channel \(mode RGB\)"),
         (lambda good: encoded(np.zeros((8, 8), np.uint16)), r"row 1: more than 8 bits a channel \(mode I;16\)"),
         (lambda good: encoded(np.zeros((8, 8), np.float32), "TIFF"), r"row 1: more than 8 bits a channel \(mode F\)"),
+        (lambda good: ppm(b"P6", 65535, bytes(384)), r"row 1: more than 8 bits a channel \(mode RGB\)"),
+        (lambda good: ppm(b"P6", 256, bytes(384)), r"row 1: more than 8 bits a channel \(mode RGB\)"),
+        (lambda good: ppm(b"P3", 1023, b"7 " * 192), r"row 1: more than 8 bits a channel \(mode RGB\)"),
+        (lambda good: ppm(b"P5", 65535, bytes(128)), r"row 1: more than 8 bits a channel \(mode I\)"),
+        (lambda good: encoded(Image.new("LAB", (8, 8)), "TIFF"), "row 1: images of mode LAB cannot be used: convert"),
     ],
 )
 def test_parquet_refuses_images_that_cannot_be_used(bad, message, tmp_path):
@@ -152,6 +211,17 @@ def test_eight_bit_images_of_any_mode_become_rgb(mode):
     colour = encoded(pixels(1, 8)[0])
     out = decode_all([(encoded(original, form), "a"), (colour, "b")], 2, 0, "test")
     assert np.array_equal(out[0], np.asarray(original.convert("RGB")))
+
+
+@pytest.mark.parametrize("highest", [100, 255])
+def test_ppm_files_of_eight_bits_are_read(highest):
+    colour = pixels(1, 8)[0] // 3
+    plain = b" ".join(b"%d" % value for value in colour.ravel())
+    files = [ppm(b"P6", highest, colour.tobytes()), ppm(b"P3", highest, plain), b"P1 8 8\n" + b"1 " * 64]
+    binary, text, bits = decode_all([(one, "a") for one in files], 3, 0, "test")
+    assert np.array_equal(binary, np.rint(colour / highest * 255))
+    assert np.array_equal(text, binary)
+    assert not bits.any()
 
 
 def test_a_palette_with_transparency_is_read_without_a_warning():

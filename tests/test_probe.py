@@ -1,17 +1,22 @@
 """What suits the machine: measured once, kept, the same for everybody; the choice follows the times by its margins."""
 
 import dataclasses
+import errno
 import json
+import os
 import platform
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import filelock
 import pytest
 import torch
 from torch import nn
 
 from iskit import probe
+from iskit.errors import InputError
 from iskit.experiment import Experiment
 from iskit.models import models
 from iskit.probe import Choice, choose
@@ -112,6 +117,47 @@ def test_a_damaged_answer_is_measured_again(clock, tmp_path, damage):
     path.write_text(damage)
     assert ask(tmp_path) == first
     assert json.loads(path.read_text())["choice"] == dataclasses.asdict(first)
+
+
+def refuse(*args, **options):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.fixture(params=["a read-only disk", "a full disk", "a file in the way"])
+def unwritable(request, monkeypatch, tmp_path):
+    folder = tmp_path / "probe"
+    if request.param == "a file in the way":
+        folder.write_text("")
+        return folder
+    if request.param == "a read-only disk":
+        monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
+    monkeypatch.setattr(Path, "write_text", refuse)
+    return folder
+
+
+def test_what_cannot_be_kept_is_measured_each_time(clock, unwritable):
+    asked = clock(float32=1.0, bf16=0.5)
+    assert ask(unwritable) == ask(unwritable) == Choice(4, "bf16")
+    assert asked == ["float32", "bf16"] * 2
+
+
+@pytest.mark.parametrize("error", [InputError("a bad value"), OSError(errno.ENOSPC, "of the model")])
+def test_what_fails_in_the_model_is_not_taken_for_a_full_disk(unwritable, monkeypatch, error):
+    def fail(*args):
+        raise error
+
+    monkeypatch.setattr(probe, "timed", fail)
+    with pytest.raises(type(error), match=str(error.args[-1])):
+        ask(unwritable)
+
+
+def test_what_is_kept_is_found_on_a_read_only_disk(clock, tmp_path, monkeypatch):
+    clock(float32=1.0, bf16=0.5)
+    first = ask(tmp_path)
+    asked = clock(float32=0.001, bf16=0.001)
+    monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
+    assert ask(tmp_path) == first
+    assert asked == []
 
 
 def test_probing_leaves_no_trace(tmp_path):

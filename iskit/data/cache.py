@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,11 +22,18 @@ def digest(arrays: dict[str, np.ndarray]) -> str:
 
 
 def fingerprint(paths: Iterable[Path]) -> str:
-    """Changes with the name, size or modification time of any of the files: stands for their contents in a key."""
+    """Changes with the name, size or modification time of any of the files: stands for their contents in a key.
+
+    Raises InputError for a file that is not there, such as a link to nowhere.
+    """
     state = hashlib.blake2b(digest_size=16)
     for path in paths:
-        about = path.stat()
-        state.update(f"{path}\0{about.st_size}\0{about.st_mtime_ns}\0".encode())
+        try:
+            about = path.stat()
+        except OSError as error:
+            raise InputError(f"{path} cannot be read ({error.strerror}): restore or remove it") from None
+        state.update(os.fsencode(path))  # a name may be of bytes that are no UTF-8
+        state.update(f"\0{about.st_size}\0{about.st_mtime_ns}\0".encode())
     return state.hexdigest()
 
 
@@ -48,12 +56,15 @@ def cached(folder: Path, key: dict, make: Callable[[], dict[str, np.ndarray]]) -
     """The arrays that `make` gives, from `folder` if they lie there undamaged.
 
     key: everything that determines the arrays, as JSON values. Two processes at once: the second waits.
-    Raises InputError if the folder cannot be written or its disk is full; no half-written file is left.
+    Raises InputError if they do not and the folder cannot be written or its disk is full; no half-written file is left.
     """
     name = hashlib.blake2b(json.dumps(key, sort_keys=True).encode(), digest_size=8).hexdigest()
     path = folder / f"{name}.npz"
+    arrays = _read(path)  # without the lock, which a read-only disk would refuse
+    if arrays is not None:
+        return arrays
     with locked(folder / f"{name}.lock"):
-        arrays = _read(path)
+        arrays = _read(path)  # of a process that had the lock before
         if arrays is None:
             arrays = make()
             stored = {**arrays, "digest": np.array(digest(arrays))}
@@ -63,6 +74,7 @@ def cached(folder: Path, key: dict, make: Callable[[], dict[str, np.ndarray]]) -
                     np.savez(file, **stored)  # type: ignore[arg-type]
 
             with _writing(folder):
+                files.remove_temporaries(path)
                 files.write(path, save)
     return arrays
 

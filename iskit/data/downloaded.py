@@ -1,5 +1,6 @@
 """What the sets share that torchvision downloads, verifies and reads."""
 
+import errno
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -46,11 +47,13 @@ class Downloaded(Loader):
                 return self.open()
             except Exception as error:  # urllib, tarfile, pickle, scipy and torchvision raise many kinds
                 reason = " ".join(f"{type(error).__name__}: {error}".split())
-                raise InputError(f"{self.original} cannot be read: {self._remedy()} [{reason}]") from error
+                raise InputError(f"{self.original} cannot be read: {self._remedy(error)} [{reason}]") from error
 
-    def _remedy(self) -> str:
+    def _remedy(self, error: Exception) -> str:
         from torchvision.datasets.utils import check_integrity
 
+        if _is_full(error):
+            return f"the disk of data_dir, {self.data_dir}, is full: free space there or change data_dir"
         todo = [
             f"{file.url} to {file.path} ({'the file there is damaged, ' if file.path.exists() else ''}md5 {file.md5})"
             for file in self.downloads()
@@ -59,3 +62,12 @@ class Downloaded(Loader):
         if not todo:
             return f"its files in {self.data_dir} are whole, but not what was unpacked from them: delete that"
         return "where there is a network, download " + "; ".join(todo)
+
+
+def _is_full(error: BaseException | None) -> bool:
+    """Whether a full disk is behind the error: torchvision tries again when a download fails, and fails otherwise."""
+    while error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 
 from iskit.errors import InputError
 
-VERSION = 2  # of what this file makes of an image; part of every cache's key
+VERSION = 3  # of what this file makes of an image; part of every cache's key
 GREY = {"1", "L", "LA"}
 EIGHT_BIT = GREY | {"P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"}
 CHUNK = 1024  # encoded images in memory at once
@@ -69,20 +70,33 @@ def decode(source: Path | bytes | None, name: str, size: int) -> tuple[np.ndarra
     """(side, side, 3) uint8, and whether the file holds a grey image."""
     try:
         with Image.open(source if isinstance(source, Path) else io.BytesIO(source or b"")) as image:
+            _check_mode(image, name)
             mode = image.mode
-            # PIL opens a 16-bit RGB file as plain RGB and keeps the high bytes: only the tiles tell.
-            deep = mode not in EIGHT_BIT or any(re.search(r";16[BLN]", str(tile.args)) for tile in image.tile)
             # By way of RGBA, since PIL warns of palettes with transparency otherwise.
             rgb = (image.convert("RGBA") if image.has_transparency_data else image).convert("RGB")
+    except InputError:
+        raise
     except UnidentifiedImageError:
         raise InputError(f"{name}: no image of a known format: remove or replace it") from None
     except Exception as error:  # PIL raises many kinds for damaged bytes
         raise InputError(f"{name}: no whole image ({error}): remove or replace it") from None
-    if deep:
-        raise InputError(f"{name}: more than 8 bits a channel (mode {mode}): convert it to 8-bit grey or RGB")
     if size == 0 and rgb.width != rgb.height:
         raise InputError(f"{name}: {rgb.width} x {rgb.height} pixels are not square: set size= to scale all")
     return np.asarray(_scale(rgb, size or rgb.width)), mode in GREY
+
+
+def _check_mode(image: ImageFile, name: str) -> None:
+    # PIL opens a 16-bit RGB file as plain RGB and keeps the high bytes: only the tiles tell. Those of a PPM file hold
+    # its highest value.
+    deep = image.mode[0] in "IF" or any(
+        re.search(r";16[BLN]", str(tile.args))
+        or (image.format == "PPM" and isinstance(tile.args, tuple) and tile.args[-1] > 255)
+        for tile in image.tile
+    )
+    if deep:
+        raise InputError(f"{name}: more than 8 bits a channel (mode {image.mode}): convert it to 8-bit grey or RGB")
+    if image.mode not in EIGHT_BIT:
+        raise InputError(f"{name}: images of mode {image.mode} cannot be used: convert it to 8-bit grey or RGB")
 
 
 def _scale(image: Image.Image, size: int) -> Image.Image:

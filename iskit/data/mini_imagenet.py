@@ -44,8 +44,7 @@ class MiniImagenet(Loader):
         return About(self.names, mean=(0.4728, 0.4487, 0.4031), std=(0.2744, 0.2663, 0.2806))
 
     def source(self) -> Any:
-        present = {path.name for path in (self.folder / "images").glob("*")}
-        missing = [path for path in self.images if path.name not in present]
+        missing = [path for path in self.images if not path.exists()]
         if missing:
             raise InputError(
                 f"{missing[0]} is named in a csv file but missing, with {len(missing) - 1} more: put it there"
@@ -66,7 +65,7 @@ class MiniImagenet(Loader):
 
 def _rows(path: Path) -> list[tuple[str, str]]:
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             rows = [(row["filename"], row["label"]) for row in reader]
     except OSError as error:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,8 @@ class Parquet(Loader):
     Without names, columns are found by type: the image is a struct with `bytes`, or binary; the label an integer,
     called label or fine_label if there are several. Class names come from the schema's `huggingface` metadata where
     it is there, else classes are numbered. Mean and deviation are computed.
-    Raises InputError for a path that is not there, a missing or ambiguous column, a label that is missing or out
-    of range, bytes that are no image.
+    Raises InputError for a path that is not there, a missing or ambiguous column, files that name the classes
+    differently, a label that is missing or out of range, bytes that are no image.
     """
 
     path: str
@@ -48,6 +49,7 @@ class Parquet(Loader):
         self.label_column = _column(
             self.train[0], schema, "label", self.label, pa.types.is_integer, ("label", "fine_label")
         )
+        named: dict[Path, tuple[str, ...]] = {}
         for path in (*self.train, *self.test):
             other = _schema(path)
             for name in (self.image_column, self.label_column):
@@ -56,7 +58,9 @@ class Parquet(Loader):
                     raise InputError(
                         f"{path} lacks the column {name!r} ({kind}) of {self.train[0].name}: give both alike"
                     )
-        self.names = _class_names(schema, self.label_column)
+            if names := _class_names(other, self.label_column):
+                named[path] = names
+        self.names = _agreed(named)
 
     def about(self) -> About:
         return About(self.names or self._numbers(), flip=self.flip)
@@ -164,6 +168,23 @@ def _is_image(kind: Any) -> bool:
 
 def _class_names(schema: pa.Schema, label: str) -> tuple[str, ...]:
     """Empty if the metadata gives none."""
-    described = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    names = described.get("info", {}).get("features", {}).get(label, {}).get("names")
+    try:
+        names = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"][label]["names"]
+    except (KeyError, TypeError, ValueError):  # absent, or not of the shape that Hugging Face writes
+        return ()
     return tuple(map(str, names)) if isinstance(names, list) else ()
+
+
+def _agreed(named: dict[Path, tuple[str, ...]]) -> tuple[str, ...]:
+    """The class names that all files with names give: in another order, a label would mean another class."""
+    if not named:
+        return ()
+    (first, expected), *others = named.items()
+    for path, names in others:
+        for number, (here, there) in enumerate(zip_longest(names, expected)):
+            if here != there:
+                raise InputError(
+                    f"{path}: in its `huggingface` metadata class {number} is {here!r}, in that of {first.name} "
+                    f"{there!r}: number and name the classes of all files alike"
+                )
+    return expected
