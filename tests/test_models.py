@@ -241,6 +241,29 @@ def test_published_weights_are_found_where_torch_keeps_them(tmp_path):
     assert torch.equal(model.conv1[0].weight, state["conv1.0.weight"])
 
 
+@pytest.mark.parametrize(("backbone", "size"), [("mnasnet0_5", 32), ("googlenet", 64), ("inception_v3", 96)])
+def test_backbones_read_files_made_of_them(backbone, size, tmp_path):
+    """One keeps versions of its layers in its files; the other is published with heads that only its training needs."""
+    import torchvision.models
+
+    options = {} if backbone == "mnasnet0_5" else {"aux_logits": True, "init_weights": False}
+    before = torchvision.models.get_model(backbone, **options)
+    torch.save(before.state_dict(), tmp_path / "w.pt")
+    model = build(f"finetune(backbone='{backbone}', weights='{tmp_path / 'w.pt'}')", 4, 3, size)
+    name, first = next(iter(before.named_parameters()))
+    assert torch.equal(model.get_parameter(name), first)
+    assert model(torch.zeros(2, 3, size, size)).shape == (2, 4)  # as it trains
+
+
+@pytest.mark.parametrize("backbone", ["vit_b_16", "alexnet"])
+def test_images_that_a_backbone_cannot_see_are_refused_with_the_size_to_scale_to(backbone, tmp_path):
+    import torchvision.models
+
+    torch.save(torchvision.models.get_model(backbone).state_dict(), tmp_path / "w.pt")
+    with pytest.raises(InputError, match=rf"backbone='{backbone}' cannot see images of 32 pixels .* size="):
+        build(f"finetune(backbone='{backbone}', weights='{tmp_path / 'w.pt'}')", 4, 3, 32)
+
+
 def test_a_name_of_both_is_ours_unless_torchvision_is_named(tmp_path):
     trained(tmp_path / "w.pt", "resnet18(width=2)")
     with pytest.raises(InputError, match=r"does not fit the backbone .* 'conv1.weight'"):

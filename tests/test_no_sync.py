@@ -80,8 +80,6 @@ class Reads(TorchDispatchMode):
         indices = args[1] if name in ("index", "index_put", "index_put_", "_index_put_impl_") else ()
         if any(index is not None and index.dtype == torch.bool for index in indices):
             self.note("boolean mask", args[0])
-        if name in ("index_put", "index_put_", "_index_put_impl_") and args[2].dim() == 0:
-            self.note("a number of the host put by index", args[0])
         return func(*args, **(kwargs or {}))
 
 

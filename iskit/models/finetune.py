@@ -1,5 +1,6 @@
 """A trained network with a new head: the fine-tuning study of Katharopoulos & Fleuret 2018 (there: ResNet-50)."""
 
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from iskit.errors import InputError, suggest
 from iskit.files import root
 from iskit.models.base import models
 
+# Heads that only training from scratch needs.
+MORE_HEADS = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
 PREFIX = "torchvision."  # before the name of a backbone that this kit has too, such as resnet18
 
 
@@ -21,9 +24,11 @@ def finetune(
 
     backbone: a network of this kit, with its options, or else one of torchvision's; torchvision.resnet18 where both
     have the name. weights: a file, relative to the project, that holds a state dict (or a checkpoint with one as its
-    `model`); for torchvision's networks also the name of weights that it publishes, such as DEFAULT.
+    `model`), such as the model.pt of a run with keep_model=true; for torchvision's networks also the name of weights
+    that it publishes, such as DEFAULT.
     Images are normalised by their own data set's mean and deviation; networks trained on ImageNet want images of
-    about 224 pixels. Raises InputError for an unknown backbone, weights that are not there or do not fit.
+    about 224 pixels. Raises InputError for an unknown backbone, weights that are not there or do not fit, and images
+    that the backbone cannot see.
     """
     path = root() / weights
     if backbone.partition("(")[0].strip() in models:
@@ -32,10 +37,15 @@ def finetune(
         return model
     name = backbone.removeprefix(PREFIX)
     model = _torchvision(name, weights) if not path.is_file() else _torchvision(name, None)
+    for head in MORE_HEADS.get(name, ()):
+        setattr(model, head, None)
+        model.aux_logits = False  # type: ignore[assignment]
     _renew_head(model, classes, name)
     if path.is_file():
         _load(model, path)
-    return model if channels == 3 else GreyToColour(model)
+    model = model if channels == 3 else GreyToColour(model)
+    _try(model, torch.zeros(2, channels, size, size), name)
+    return model
 
 
 class GreyToColour(nn.Module):
@@ -57,7 +67,8 @@ def _torchvision(name: str, weights: str | None) -> nn.Module:
     if name not in known:
         raise InputError(f"model option backbone={name!r} is unknown: {suggest(name, [*known, *models])}")
     if weights is None:
-        return published.get_model(name)
+        slow = name in MORE_HEADS  # to draw first weights, which a file is about to replace
+        return published.get_model(name, **({"init_weights": False} if slow else {}))
     choices = published.get_model_weights(name)
     if weights not in choices.__members__:
         remedy = f"{suggest(weights, choices.__members__)} (or a file; {root() / weights} is none)"
@@ -81,7 +92,7 @@ def _head(model: nn.Module) -> str:
 
 def _renew_head(model: nn.Module, classes: int, name: str) -> None:
     head = _head(model)
-    if not head or getattr(model, "aux_logits", False):
+    if not head:
         raise InputError(
             f"model option backbone={name!r} does not end in one linear layer: choose another, e.g. resnet50"
         )
@@ -93,7 +104,11 @@ def _renew_head(model: nn.Module, classes: int, name: str) -> None:
 def _load(model: nn.Module, path: Path) -> None:
     """Fills all but the head from a file. InputError if a tensor is missing, left over or of another shape."""
     head = _head(model) + "."
-    given = {name: value for name, value in _read(path).items() if not name.startswith(head)}
+    read = _read(path)
+    left = (head, *(f"{name}." for name, module in model._modules.items() if module is None))
+    given = OrderedDict(
+        (name, value) for name, value in read.items() if isinstance(value, Tensor) and not name.startswith(left)
+    )
     wanted = {name: value for name, value in model.state_dict().items() if not name.startswith(head)}
     wrong = [name for name in wanted if name not in given or given[name].shape != wanted[name].shape]
     wrong += given.keys() - wanted.keys()
@@ -102,16 +117,32 @@ def _load(model: nn.Module, path: Path) -> None:
             f"model option weights: {path} does not fit the backbone in {len(wrong)} tensors, e.g. {wrong[0]!r}: "
             "give the backbone, its options, and channels with which the file was made"
         )
+    if hasattr(read, "_metadata"):  # versions of layers, which some networks need to understand their own files
+        given._metadata = read._metadata  # type: ignore[attr-defined]
     model.load_state_dict(given, strict=False)
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def _try(model: nn.Module, image: Tensor, name: str) -> None:
+    training = model.training
+    try:
+        with torch.no_grad():
+            model.eval()(image)
+    except Exception as error:  # each network has its own way to say so
+        raise InputError(
+            f"model option backbone={name!r} cannot see images of {image.shape[-1]} pixels ({error}): set size= "
+            "in dataset, e.g. to 224, to scale them, or choose another backbone"
+        ) from None
+    model.train(training)
+
+
+def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"model option weights: {path} is no file: give the trained weights of the backbone")
     try:
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
         state = state.get("model", state)
-        return {name: value for name, value in state.items() if isinstance(value, Tensor)}
+        state.items()
+        return state
     except Exception as error:  # pickle, zipfile and torch raise many kinds for what is no such file
         raise InputError(
             f"model option weights: {path} holds no state dict ({type(error).__name__}): make it anew"

@@ -71,4 +71,4 @@ class P(Sampler):
             self.trained.index_add_(0, index, torch.ones_like(error))
         else:
             self.error_sum[index] = error
-            self.trained.index_fill_(0, index, 1)  # `[index] = 1` would make a GPU wait for the number
+            self.trained.index_fill_(0, index, 1)  # `[index] = 1` may copy the number to a GPU, and wait
