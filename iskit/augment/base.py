@@ -18,7 +18,11 @@ class Augment:
 
     Every draw is a function of (seed, place, epoch and example, or batch number), so the same row is
     augmented alike on every device and in every chunking.
+
+    before_crop: whether its source has it before the crop and flip, not after them.
     """
+
+    before_crop = False
 
     def bind(self, *, seed: int, place: int, pad: int, flip: bool, mean: tuple[float, ...] = (0.0,)) -> None:
         """place: position in the pipeline, so that two stages of one kind draw apart; pad, flip, mean: the data set's.
