@@ -236,7 +236,7 @@ def test_mixings_add_up(spec):
 @pytest.mark.parametrize("spec", [spec for length in (2, 3) for spec, allowed in chains(length) if not allowed])
 def test_a_second_pasting_is_refused(spec):
     first, second, *_ = (name for name in spec.split("|") if name != "mixup")
-    with pytest.raises(InputError, match=rf"augment=.*{second} would cut through what {first} pasted.*take one of them"):
+    with pytest.raises(InputError, match=rf"augment=.*{second} would cut through what {first} pasted.*; take one"):
         Pipeline.parse(f"standard|{spec}")
 
 
