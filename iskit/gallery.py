@@ -1,11 +1,14 @@
 """Figures of what augmentations do to real images: before, after, and the targets that mixing leaves."""
 
+from base64 import b64encode
 from collections.abc import Sequence
+from io import BytesIO
 
 import numpy as np
 import plotly.graph_objects as go
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from iskit.augment import Pipeline, augments
@@ -123,7 +126,7 @@ def _figure(rows: Sequence[Row], title: str) -> go.Figure:
                 _write(figure, texts[column], left + wide / 2, top + high, 11, xanchor="center", yanchor="top")
         _write(figure, label, LABEL - GAP, top, 12, xanchor="right", yanchor="top", align="right")
         top += height
-    figure.add_image(z=sheet, hoverinfo="skip")
+    figure.add_image(source=_png(sheet), hoverinfo="skip")
     figure.update_xaxes(visible=False, range=[0, sheet.shape[1]])
     figure.update_yaxes(visible=False, range=[len(sheet), 0])
     return figure.update_layout(
@@ -133,6 +136,13 @@ def _figure(rows: Sequence[Row], title: str) -> go.Figure:
         height=60 + len(sheet),
         margin={"l": 0, "r": 0, "t": 60, "b": 0},
     )
+
+
+def _png(sheet: np.ndarray) -> str:
+    """As a data URI, lossless; its numbers would make every notebook megabytes larger."""
+    file = BytesIO()
+    Image.fromarray(sheet).save(file, "png", optimize=True)
+    return "data:image/png;base64," + b64encode(file.getvalue()).decode()
 
 
 def _lines(text: str) -> int:

@@ -197,12 +197,11 @@ def choose(make: Callable[..., View | str], **choices: Callable[[], list[Any]]) 
 
 def grid_panel(settings: Mapping[str, Any]) -> Panel:
     """A panel for many runs: several samplers, budgets and augmentations at once."""
-    looks = ["none", "standard", *(f"standard|{name}" for name in augments if name not in ("none", "standard"))]
     return Panel(
         settings,
         sampler=_several("samplers", list(samplers), settings["sampler"]),
         budget=_several("budgets", [0.05, 0.1, 0.2, 0.3, 0.5, 0.7], settings["budget"]),
-        augment=_several("augment", looks, settings["augment"]),
+        augment=_several("augment", _looks(), settings["augment"]),
         epochs=ipw.IntSlider(settings["epochs"], 5, 200, 5, description="epochs", layout=WIDE),
         seeds=ipw.IntSlider(settings["seeds"], 1, 5, description="seeds", layout=WIDE),
     )
@@ -217,16 +216,22 @@ def single(settings: Mapping[str, Any]) -> list[Experiment]:
 
 def run_panel(settings: Mapping[str, Any]) -> Panel:
     """A panel for one run."""
-    looks = ["none", "standard", *(f"standard|{name}" for name in augments if name not in ("none", "standard"))]
     return Panel(
         settings,
         single,
         sampler=_one("sampler", list(samplers), settings["sampler"]),
-        augment=_one("augment", looks, settings["augment"]),
+        augment=_one("augment", _looks(), settings["augment"]),
         budget=ipw.BoundedFloatText(
             settings["budget"], min=0, max=1e6, step=0.05, description="budget", layout=ipw.Layout(width="180px")
         ),
     )
+
+
+def _looks() -> list[str]:
+    """None, the standard one, and every other beside it, in the order that the other's source has them."""
+    others = [name for name in augments if name not in ("none", "standard")]
+    both = (f"{name}|standard" if augments.create(name).before_crop else f"standard|{name}" for name in others)
+    return ["none", "standard", *both]
 
 
 def _several(title: str, options: list[Any], chosen: Any) -> ipw.SelectMultiple:

@@ -12,7 +12,7 @@ from iskit.augment import Pipeline, augments
 from iskit.augment.base import Augment
 from iskit.augment.ops import STRENGTHS
 from iskit.augment.randaugment import study, torchvision
-from iskit.augment.tables import Tables
+from iskit.augment.tables import OneByOne, Tables, tables
 from iskit.augment.trivialaugment import wide
 from iskit.errors import InputError
 from iskit.randomness import Stream, words
@@ -126,6 +126,41 @@ def test_randaugment_is_pils_operations_in_a_row_with_its_own_draws(by_rows, cha
             place = (x + 0.5) / 2**32 * width, (y + 0.5) / 2**32 * height
             expected = by_pil(op * 16 // 2**32, sign // 2**31, 9, expected, *place)
         np.testing.assert_array_equal(ours[row], expected)
+
+
+@pytest.mark.parametrize("channels", [3, 1])
+@pytest.mark.parametrize("spec", ["randaugment", "randaugment(m=9, policy='torchvision')", "trivialaugment"])
+def test_large_images_are_the_same_by_tables_and_one_by_one(spec, channels, monkeypatch):
+    image, index = torch.from_numpy(pictures(130, channels, 200, 126)), torch.arange(200)
+    stage, outs, used = bound(spec), [], []
+
+    def spy(*size):
+        used.append(tables(*size))
+        return used[-1]
+
+    monkeypatch.setattr(f"iskit.augment.{spec.partition('(')[0]}.tables", spy)
+    for threads in (1, 2):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        outs.append(stage.image(image, index, 0))
+    assert [type(one) for one in used] == [OneByOne, Tables]
+    assert torch.equal(*outs)
+    assert not torch.equal(outs[0], image)
+
+
+@pytest.mark.parametrize(
+    ("threads", "height", "width", "device", "way"),
+    [
+        (1, 32, 32, "cpu", Tables),
+        (1, 120, 120, "cpu", Tables),
+        (1, 120, 121, "cpu", OneByOne),
+        (2, 240, 240, "cpu", Tables),
+        (2, 241, 240, "cpu", OneByOne),
+        (1, 130, 130, "meta", Tables),
+    ],
+)
+def test_a_cpu_applies_pil_to_images_too_large_for_its_threads(threads, height, width, device, way, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    assert type(tables(study(4, height, width), height, width, torch.device(device))) is way
 
 
 def test_pieces_of_a_chunk_leave_no_seams(monkeypatch):

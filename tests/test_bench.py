@@ -227,6 +227,7 @@ def test_bench_keeps_what_it_shows(project):
     seen = []
     found = report.bench("augment", "nowhere", smoke="true", show=lambda name, table: seen.append(name))
     assert seen == list(found["tables"])
+    assert list(found["tables"]["augment, RandAugment"]["size"].unique()) == [32, 84, 224]
     kept = json.loads(found["path"].read_text())
     assert found["path"].parent == project / "outputs" / "bench"
     assert kept["about"]["part"] == "augment"

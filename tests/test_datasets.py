@@ -68,7 +68,7 @@ def test_pixels_and_labels_come_out_as_they_were_written(made, tmp_path):
     assert data.label.tolist() == label.tolist()
     assert data.test_label.tolist() == test_label.tolist()
     assert data.flip == ("digits" not in spec and spec not in ("svhn", "mnist"))
-    assert data.pad == min(4, data.size // 8)
+    assert data.pad == min(4, data.size // 7)
     assert len(data.mean) == len(data.std) == data.channels
     assert len(set(data.classes)) == len(data.classes)
 
@@ -119,7 +119,7 @@ def test_size_shrinks_by_means_over_boxes(made, tmp_path):
     boxes = image.astype(float).reshape(len(image), side, 2, side, 2, -1).mean((2, 4))
     assert np.abs(data.image.numpy() - boxes).max() <= 1
     assert data.test_image.shape[1:] == data.image.shape[1:]
-    assert data.pad == min(4, side // 8)
+    assert data.pad == min(4, side // 7)
 
 
 def test_size_may_be_odd_or_larger(made, tmp_path):

@@ -1,10 +1,13 @@
 """The figures of augmentations: what they show is what the augmentations give, and no text lies on another."""
 
 import re
+from base64 import b64decode
+from io import BytesIO
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from iskit import gallery
 from iskit.augment import Pipeline
@@ -24,9 +27,16 @@ def data(request):
     return Dataset(image, label, image, label, (0.4,) * channels, (0.2,) * channels, names)
 
 
+def sheet_of(figure):
+    """The picture that lies under the texts, decoded."""
+    kind, _, code = figure.data[0].source.partition(",")
+    assert kind == "data:image/png;base64"
+    return np.asarray(Image.open(BytesIO(b64decode(code))))
+
+
 def shown(figure, row, column, size):
     """The image at a row and column, back at its own size: every pixel must be a block of one colour."""
-    sheet = np.asarray(figure.data[0].z)
+    sheet = sheet_of(figure)
     tops = sorted({note.y for note in figure.layout.annotations if note.xanchor == "right"})
     scale = -(-(gallery.CAPTION if has_captions(figure) else gallery.CELL) // size)
     top, left = int(tops[row]), gallery.LABEL + column * (scale * size + gallery.GAP)
@@ -61,6 +71,15 @@ def test_rows_show_the_images_before_and_after(data):
                 assert any(caption.startswith(line) for caption in captions)
 
 
+def test_a_pixel_of_the_picture_is_one_of_the_screen_and_takes_few_bytes(data):
+    figure = gallery.before_and_after(data, SPECS)
+    sheet = sheet_of(figure)
+    high, wide, _ = sheet.shape
+    assert (*figure.layout.xaxis.range, *figure.layout.yaxis.range) == (0, wide, high, 0)
+    assert (figure.layout.width, figure.layout.height - figure.layout.margin.t) == (wide, high)
+    assert len(figure.to_json()) < sheet.size / 4
+
+
 def test_captions_promise_all_of_the_image(data):
     figure = gallery.before_and_after(data, ["mixup(alpha=1)", "ricap(alpha=1)"], count=8)
     captions = [note.text for note in figure.layout.annotations if "%" in note.text]
@@ -80,7 +99,7 @@ def test_texts_keep_their_own_room(data, long):
         wide, high = 0.5 * note.font.size * max(map(len, lines)), (note.font.size + 2) * len(lines)
         left = note.x - {"right": wide, "center": wide / 2}[note.xanchor]
         boxes.append((left, note.y, left + wide, note.y + high))
-    sheet = np.asarray(figure.data[0].z)
+    sheet = sheet_of(figure)
     for left, top, right, bottom in boxes:
         assert (sheet[int(np.ceil(top)) : int(bottom) - 3, int(left) : int(right)] == 255).all()  # not on an image
     assert min(left for left, *_ in boxes) >= 0

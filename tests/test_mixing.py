@@ -1,5 +1,7 @@
 """Every augmentation that mixes a batch: its targets must promise what its images show."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from stepwise import bound_sampler
 
 from iskit.augment import Pipeline, augments
 from iskit.augment.base import Augment, blend
+from iskit.errors import InputError
 from iskit.randomness import Stream, generator, permutation
 from iskit.samplers import Batch, Outcome
 
@@ -210,21 +213,31 @@ def test_cutmix_equals_a_loop():
     assert pasted > 0
 
 
-@pytest.mark.parametrize("spec", ["ricap|mixup", "mixup|mixup", "standard|cutmix|ricap"])
+def chains(length):
+    """All chains of mixings, and whether at most one of them pastes."""
+    for names in product(MIXES, repeat=length):
+        yield "|".join(names), sum(name in ("cutmix", "ricap") for name in names) <= 1
+
+
+@pytest.mark.parametrize("spec", [spec for length in (2, 3) for spec, allowed in chains(length) if allowed])
 def test_mixings_add_up(spec):
-    grey = torch.tensor([0.0, 1.0, 4.0, 9.0])
-    image = grey.view(4, 1, 1, 1).expand(4, 1, 10, 10).clone()
-    pipeline = Pipeline.parse(spec)
+    grey = torch.tensor([0.0, 1.0, 4.0, 9.0], dtype=torch.float64)
+    image, own = grey.view(4, 1, 1, 1).expand(4, 1, 10, 10).clone(), torch.eye(4, dtype=torch.float64)
+    pipeline = Pipeline.parse(f"standard|{spec}")
     pipeline.bind(seed=3, pad=4, flip=True)
-    for number in range(10):
-        mixed, target = pipeline.mix(image, torch.eye(4), number)
-        # The second mixing moves pixels of a mixed image: only its weights of whole images can be held to the means.
-        torch.testing.assert_close(target.sum(1), torch.ones(4))
-        assert mixed.shape == image.shape
-    if spec == "mixup|mixup":
-        torch.testing.assert_close(mixed.mean((1, 2, 3)), target @ grey)
-        first, second = (mix(stage, image, torch.eye(4), 0)[1] for stage in pipeline.stages)
-        assert not torch.equal(first, second)
+    for number in range(30):
+        mixed, target = pipeline.mix(image, own, number)
+        torch.testing.assert_close(mixed.mean((1, 2, 3)), target @ grey, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(target.sum(1), torch.ones(4, dtype=torch.float64), rtol=1e-12, atol=0)
+    first, second, *_ = (mix(stage, image, own, 0)[1] for stage in pipeline.stages[1:])
+    assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("spec", [spec for length in (2, 3) for spec, allowed in chains(length) if not allowed])
+def test_a_second_pasting_is_refused(spec):
+    first, second, *_ = (name for name in spec.split("|") if name != "mixup")
+    with pytest.raises(InputError, match=rf"augment=.*{second} would cut through what {first} pasted.*; take one"):
+        Pipeline.parse(f"standard|{spec}")
 
 
 @pytest.mark.parametrize("spec", SPECS)

@@ -274,7 +274,7 @@ def test_a_sampler_that_reads_fails_there():
 
 @pytest.mark.parametrize("colour", [1, 3])
 def test_colour_images_too(colour):
-    _, feed, data = on_meta("unif", "randaugment|trivialaugment|standard|ricap|cutmix")
+    _, feed, data = on_meta("unif", "randaugment|trivialaugment|standard|ricap|mixup")
     object.__setattr__(data, "image", torch.zeros(100, 12, 12, colour, dtype=torch.uint8, device=META))
     object.__setattr__(data, "mean", (0.5,) * colour)
     object.__setattr__(data, "std", (0.5,) * colour)

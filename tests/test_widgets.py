@@ -5,6 +5,7 @@ import pytest
 
 import iskit
 from iskit import plots, widgets
+from iskit.augment import augments
 from iskit.sweep import grid
 
 TINY = {"dataset": "digits(limit=100)", "model": "cnn(width=4)", "epochs": 4, "evals": 2, "study": "w", "seeds": 1}
@@ -71,6 +72,18 @@ def test_one_run_takes_sgds_budget_as_given_and_refuses_it(shown):
     one.run()
     assert one.thread is None
     assert "use scan" in one.message.value
+
+
+def test_augmentations_are_offered_in_the_order_of_their_sources(shown):
+    settings = {**TINY, "sampler": "unif", "budget": 0.5, "augment": "standard"}
+    del settings["seeds"]
+    for one in (panel(), widgets.run_panel(settings)):
+        offered = one.controls["augment"].options
+        assert offered[:2] == ("none", "standard")
+        assert {name for spec in offered for name in spec.split("|")} == set(augments)
+        assert len(offered) == len(list(augments))
+        assert {"randaugment|standard", "standard|trivialaugment", "standard|mixup"} <= set(offered)
+        assert all(spec.startswith("standard|") for spec in offered[2:] if spec != "randaugment|standard")
 
 
 def test_stop_is_prompt_and_what_was_done_is_kept(shown, tmp_path):

@@ -18,7 +18,13 @@ class Augment:
 
     Every draw is a function of (seed, place, epoch and example, or batch number), so the same row is
     augmented alike on every device and in every chunking.
+
+    before_crop: whether its source has it before the crop and flip, not after them; pastes: whether `mix` shows parts
+    of images at their places, which a second such stage would cut through.
     """
+
+    before_crop = False
+    pastes = False
 
     def bind(self, *, seed: int, place: int, pad: int, flip: bool, mean: tuple[float, ...] = (0.0,)) -> None:
         """place: position in the pipeline, so that two stages of one kind draw apart; pad, flip, mean: the data set's.
@@ -53,11 +59,19 @@ class Pipeline:
 
     @classmethod
     def parse(cls, spec: str) -> "Pipeline":
-        """`"standard|mixup(alpha=0.3)"`; InputError if a stage is unknown."""
+        """`"standard|mixup(alpha=0.3)"`; InputError if a stage is unknown, or a second one pastes."""
         if not all(part.strip() for part in spec.split("|")):
             raise InputError(f"augment={spec!r} cannot be read: write none, or stages joined by |")
         # Of the canonical spelling: `none|mixup` must draw as `mixup` does, and draws depend on a stage's place.
-        return cls([augments.create(part) for part in cls.canonical(spec).split("|")])
+        names = cls.canonical(spec).split("|")
+        stages = [augments.create(name) for name in names]
+        pasting = [name for name, stage in zip(names, stages, strict=True) if stage.pastes]
+        if len(pasting) > 1:
+            raise InputError(
+                f"augment={spec!r} pastes parts of images {len(pasting)} times: {pasting[1]} would cut through what "
+                f"{pasting[0]} pasted, and targets would not say what images show; take one of them, mixup can be added"
+            )
+        return cls(stages)
 
     @staticmethod
     def canonical(spec: str) -> str:

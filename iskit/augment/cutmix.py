@@ -22,6 +22,8 @@ from iskit.randomness import Stream, generator
 class CutMix(Augment):
     """alpha: of the Beta distribution; 0 mixes nothing, 1 makes all areas of the box equally likely."""
 
+    pastes = True
+
     def __init__(self, *, alpha: float = 1.0):
         if alpha < 0:
             raise InputError(f"augment option alpha={alpha!r} must not be negative")

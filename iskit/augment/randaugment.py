@@ -1,7 +1,7 @@
 """Applies n operations, drawn anew for every image, all at strength m.
 
 cite: Cubuk et al. 2020, "RandAugment"; the 16 operations and ranges of Arazo et al. 2021
-changes: each image, drawn per example and epoch
+changes: each image before its crop and flip (`randaugment|standard`), drawn per example and epoch
 passes: none extra
 rule: n times: one of 16 operations, uniformly and with replacement, of value m / 30 (max - min) + min; the sign of
   rotation, shear and translation is drawn; nearest pixel, black outside. m = 4 is not weak: Posterize keeps 1 bit,
@@ -66,6 +66,8 @@ POLICIES = {"study": study, "torchvision": torchvision}
 @augments.register("randaugment")
 class RandAugment(Augment):
     """n: operations an image; m: their strength, 0 to 30; policy: the study's operations or torchvision's."""
+
+    before_crop = True
 
     def __init__(self, *, n: int = 2, m: int = 4, policy: Literal["study", "torchvision"] = "study"):
         if n < 0:

@@ -25,6 +25,8 @@ from iskit.randomness import Stream, generator
 class Ricap(Augment):
     """alpha: of the Beta distribution; 0 mixes nothing, 1 cuts anywhere; official: all four patches permuted."""
 
+    pastes = True
+
     def __init__(self, *, alpha: float = 0.3, official: bool = False):
         if alpha < 0:
             raise InputError(f"augment option alpha={alpha!r} must not be negative")

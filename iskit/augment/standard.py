@@ -3,7 +3,8 @@
 cite: Krizhevsky et al. 2012; in this form He et al. 2016 and Arazo et al. 2021
 changes: each image, drawn per example and epoch
 passes: none extra
-rule: pad by 4 zeros (data sets of tiny images: less), crop back at a uniform offset; flip with probability 1/2
+rule: pad by 4 zeros (data sets of tiny images: a seventh of the side), crop back at a uniform offset; flip with
+  probability 1/2
 differs: nothing
 neutral: pad=0 on a data set without flips
 """

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from iskit.augment import Pipeline, augments
 from iskit.augment.ops import Setting, apply
 from iskit.augment.randaugment import study
-from iskit.augment.tables import tables
+from iskit.augment.tables import Tables
 from iskit.budget import Budget, Meter
 from iskit.data import Dataset
 from iskit.feed import Feed
@@ -180,7 +180,7 @@ def operations(n: int = 512, size: int = 32) -> pd.DataFrame:
     torch.set_num_threads(1)
     image = pictures(n, size)
     settings = study(M, size, size)
-    batched = tables(settings, size, size, image.device)
+    batched = Tables(settings, size, size, image.device, by_rows=True)
     middle = torch.full((n,), size / 2, dtype=torch.float64)
 
     def one_by_one(setting: Setting) -> None:

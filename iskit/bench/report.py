@@ -34,7 +34,8 @@ def augment(folder: str, smoke: bool) -> Tables:
     """Images a second ready to train, against PIL and torchvision."""
     n, threads = (256, 1) if smoke else (20_000, torch.get_num_threads())
     yield "augment, loading", augmentation.loading(n=n, threads=threads)
-    sizes = [augmentation.randaugment(n=max(1, n * 32**2 // size**2), size=size, threads=threads) for size in (32, 84)]
+    counts = {size: max(1, n * 32**2 // size**2) for size in (32, 84, 224)}
+    sizes = [augmentation.randaugment(n=count, size=size, threads=threads) for size, count in counts.items()]
     yield "augment, RandAugment", pd.concat(sizes, ignore_index=True)
     yield "augment, operations", augmentation.operations(n=16 if smoke else 512)
 

@@ -120,7 +120,7 @@ class Loader:
             std=std,
             classes=names,
             flip=about.flip,
-            pad=min(4, image.shape[1] // 8),  # the study's 4 is an eighth of 32 pixels; tiny images move less
+            pad=min(4, image.shape[1] // 7),  # the study's 4 from 28 pixels on; tiny images move less
         )
 
     def _arrays(self, about: About) -> dict[str, np.ndarray]:
