@@ -73,11 +73,11 @@ def operations(data: Dataset, m: int = 4, *, first: int = 0, count: int = 8) -> 
     _, height, width, _ = image.shape
     settings = study(m, height, width)
     batched = tables(settings, height, width, image.device)
-    middle = [torch.full((count,), side / 2, dtype=torch.float64) for side in (width, height)]
+    x, y = (torch.full((count,), side / 2, dtype=torch.float64) for side in (width, height))
     rows: list[Row] = [("as it is", image, [])]
     for place in range(0, len(settings), 2):
         op, value = settings[place]
-        changed = batched.apply(image, torch.full((count,), place), *middle)
+        changed = batched.apply(image, (torch.full((count,), place), x, y))
         rows.append((f"{op}<br>{UNITS.get(op, '').format(value)}", changed, []))
     return _figure(rows, f"RandAugment's operations at m = {m}")
 

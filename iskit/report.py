@@ -80,7 +80,11 @@ def add_images(nb: Any) -> None:
 def draw() -> None:
     """Draws plotly figures; standard input is JSON, of the path of each image and its figure."""
     figures = {path: pio.from_json(json.dumps(one), skip_invalid=True) for path, one in json.load(sys.stdin).items()}
-    pio.write_images(list(figures.values()), list(figures), width=1000)
+    sizes = {  # Trap: unless told, it takes a size of its own and squeezes the figure into it.
+        side: [figure.layout[side] or usual for figure in figures.values()]
+        for side, usual in {"width": 1000, "height": 450}.items()
+    }
+    pio.write_images(list(figures.values()), list(figures), **sizes)
 
 
 def _plots(nb: Any) -> list[Any]:

@@ -102,7 +102,7 @@ def test_operations_equal_pil_to_the_byte(number, size, channels):
             tables = Tables(study(magnitude, size, size), size, size, CPU, by_rows)
             for sign in (0, 1):
                 setting = torch.full((len(image),), 2 * number + sign)
-                ours = tables.apply(torch.from_numpy(image), setting, *torch.from_numpy(places)).numpy()
+                ours = tables.apply(torch.from_numpy(image), (setting, *torch.from_numpy(places))).numpy()
                 for row, own in enumerate(ours):
                     expected = by_pil(number, sign, magnitude, image[row], *places[:, row])
                     assert (own != expected).sum() == 0, (magnitude, sign, by_rows, row)
@@ -203,7 +203,7 @@ def test_trivialaugment_equals_torchvision():
 
 def _check_setting(tables, setting, image, op, space, strength, sign):
     zero = torch.zeros(len(image), dtype=torch.float64)
-    ours = tables.apply(torch.from_numpy(image), torch.full((len(image),), setting), zero, zero).numpy()
+    ours = tables.apply(torch.from_numpy(image), (torch.full((len(image),), setting), zero, zero)).numpy()
     for row, own in enumerate(ours):
         expected = torchvisions(space, op, strength, sign, image[row])
         assert (own != expected).sum() == 0, (op, strength, sign, row)
@@ -214,8 +214,8 @@ def test_all_settings_are_drawn_equally_often_and_apart(spec, settings, monkeypa
     drawn = []
 
     class Spy:
-        def apply(self, image, setting, x, y):
-            drawn.append((setting, x, y))
+        def apply(self, image, *steps):
+            drawn.extend(steps)
             return image
 
     module = "iskit.augment." + spec.partition("(")[0]

@@ -111,18 +111,18 @@ def test_quickstart_in_batch_and_its_report(project):
         assert address not in page
 
 
-def plotted() -> nbformat.NotebookNode:
-    figure = {"data": [{"type": "scatter", "y": [1, 2]}], "layout": {}}
-    output = nbformat.v4.new_output("display_data", data={report_module.PLOTLY: figure})
-    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("", outputs=[output])])
+def plotted(*layouts: dict) -> nbformat.NotebookNode:
+    figures = [{"data": [{"type": "scatter", "y": [1, 2]}], "layout": layout} for layout in layouts or [{}]]
+    shown = [nbformat.v4.new_output("display_data", data={report_module.PLOTLY: figure}) for figure in figures]
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("", outputs=shown)])
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on this machine")
-def test_plots_get_a_still_image():
-    notebook = plotted()
+def test_plots_get_a_still_image_of_their_own_size():
+    notebook = plotted({}, {"width": 700, "height": 900})
     report_module.add_images(notebook)
-    image = Image.open(io.BytesIO(base64.b64decode(outputs(notebook)[0]["data"]["image/png"])))
-    assert image.width == 1000
+    sizes = [Image.open(io.BytesIO(base64.b64decode(one["data"]["image/png"]))).size for one in outputs(notebook)]
+    assert sizes == [(1000, 450), (700, 900)]
 
 
 def test_a_browser_that_never_answers_costs_the_image_only(tmp_path, monkeypatch):

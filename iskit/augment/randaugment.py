@@ -83,7 +83,7 @@ class RandAugment(Augment):
         settings = POLICIES[self.policy](self.m, height, width)
         batched = tables(settings, height, width, image.device)
         draw = words(self.seed, self.stream(Stream.OPS), epoch, index, 4 * self.n)
-        for op, sign, x, y in draw.view(-1, self.n, 4).permute(1, 2, 0):
-            setting = 2 * (op * (len(settings) // 2) >> 32) + (sign >> 31)
-            image = batched.apply(image, setting, (x + 0.5) / 2**32 * width, (y + 0.5) / 2**32 * height)
-        return image
+        op, sign, x, y = draw.view(-1, self.n, 4).permute(2, 1, 0)
+        setting = 2 * (op * (len(settings) // 2) >> 32) + (sign >> 31)
+        x, y = ((place + 0.5) / 2**32 * side for place, side in ((x, width), (y, height)))
+        return batched.apply(image, *zip(setting, x, y, strict=True))

@@ -25,6 +25,9 @@ OUTSIDE = 1 << 40  # where a moved image shows nothing
 PIECE = 1 << 22  # bytes of images a CPU thread has at a time: enough work to share, little enough to stay in its cache
 SIDE = 120  # pixels for each CPU thread: of larger images PIL is faster, measured with 1, 2 and 4 threads
 
+# One operation an image: setting (n,) int64 into the list of settings; x, y (n,) float64, in pixels, place a cutout.
+Step = tuple[Tensor, Tensor, Tensor]
+
 
 class Tables:
     """What some settings do to images of one size.
@@ -69,12 +72,14 @@ class Tables:
             (*BLENDS, "Contrast"), lambda setting: np.asarray(Image.blend(degenerate, original, setting.value))
         )
 
-    def apply(self, image: Tensor, setting: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        """(n, H, W, C) uint8, setting (n,) int64 into the list, x, y (n,) float64 pixels -> a new (n, H, W, C)."""
+    def apply(self, image: Tensor, *steps: Step) -> Tensor:
+        """(n, H, W, C) uint8 -> a new (n, H, W, C), after one step or more."""
         changes = [keep, self.move, self.relevel, self.blend, self.cut]
         count = max(1, torch.get_num_threads() * PIECE // image[0].numel()) if self.by_rows else len(image)
-        pieces = zip(*(part.split(count) for part in (image.contiguous(), setting, x, y)), strict=True)
-        return torch.cat([self._each(self.family[piece[1]], changes, *piece) for piece in pieces])
+        for step in steps:
+            pieces = zip(*(part.split(count) for part in (image.contiguous(), *step)), strict=True)
+            image = torch.cat([self._each(self.family[piece[1]], changes, *piece) for piece in pieces])
+        return image
 
     def _each(self, kind: Tensor, changes: Sequence[Callable[..., Tensor]], *inputs: Tensor) -> Tensor:
         """Row r of the result is that of changes[kind[r]](*inputs)."""
@@ -206,12 +211,16 @@ class OneByOne:
     def __init__(self, settings: tuple[Setting, ...]):
         self.settings = settings
 
-    def apply(self, image: Tensor, setting: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    def apply(self, image: Tensor, *steps: Step) -> Tensor:
         """As `Tables.apply`, on a CPU."""
         out = image.clone(memory_format=torch.contiguous_format)
-        pictures = (out[..., 0] if out.shape[-1] == 1 else out).numpy()
-        for picture, number, *place in zip(pictures, setting.tolist(), x.tolist(), y.tolist(), strict=True):
-            picture[:] = np.asarray(apply(Image.fromarray(picture), self.settings[number], *place))
+        pixels = (out[..., 0] if out.shape[-1] == 1 else out).numpy()
+        each = zip(*(zip(*(part.tolist() for part in step), strict=True) for step in steps), strict=True)
+        for place, settings in enumerate(each):
+            picture = Image.fromarray(pixels[place])
+            for number, x, y in settings:
+                picture = apply(picture, self.settings[number], x, y)
+            pixels[place] = np.asarray(picture)
         return out
 
 

@@ -43,9 +43,8 @@ class TrivialAugment(Augment):
         settings = wide()
         batched = tables(settings, height, width, image.device)
         draw = words(self.seed, self.stream(Stream.OPS), epoch, index, 3 * self.n)
-        for op, strength, sign in draw.view(-1, self.n, 3).permute(1, 2, 0):
-            number = op * (len(settings) // (2 * STRENGTHS)) >> 32
-            setting = 2 * (STRENGTHS * number + (strength * STRENGTHS >> 32)) + (sign >> 31)
-            nowhere = setting.double()  # places are for cutouts, which are not among the operations
-            image = batched.apply(image, setting, nowhere, nowhere)
-        return image
+        op, strength, sign = draw.view(-1, self.n, 3).permute(2, 1, 0)
+        number = op * (len(settings) // (2 * STRENGTHS)) >> 32
+        setting = 2 * (STRENGTHS * number + (strength * STRENGTHS >> 32)) + (sign >> 31)
+        nowhere = setting.double()  # places are for cutouts, which are not among the operations
+        return batched.apply(image, *zip(setting, nowhere, nowhere, strict=True))

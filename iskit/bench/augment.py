@@ -191,7 +191,7 @@ def operations(n: int = 512, size: int = 32) -> pd.DataFrame:
     for number in range(0, len(settings), 2):
         chosen = torch.full((n,), number)
         seconds = [
-            _best(lambda chosen=chosen: batched.apply(image, chosen, middle, middle)),  # type: ignore[misc]
+            _best(lambda chosen=chosen: batched.apply(image, (chosen, middle, middle))),  # type: ignore[misc]
             _best(lambda number=number: one_by_one(settings[number])),  # type: ignore[misc]
         ]
         kit, pil = (1e6 * second / n for second in seconds)
