@@ -10,7 +10,7 @@ from torch import nn
 
 from iskit import files
 from iskit.augment import Pipeline
-from iskit.bench import figures, report
+from iskit.bench import figures, limits, report, train
 from iskit.bench.limits import ceiling, work
 from iskit.bench.plain import TRANSFORMS, Images, Plain
 from iskit.bench.select import overhead, selection
@@ -23,6 +23,8 @@ from iskit.models import models
 from iskit.samplers import samplers
 from iskit.schedules import linear
 from iskit.trainer import Trainer
+
+CUDA = torch.device("cuda")
 
 
 @pytest.fixture
@@ -105,6 +107,27 @@ def test_ceilings_are_positive_and_finite():
     assert 0 < most.bytes < 1e18
 
 
+def test_a_gpu_s_seconds_are_its_own_of_ten_calls_after_one_that_warms_up(monkeypatch):
+    log = []
+
+    class Event:
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        def record(self):
+            log.append("record")
+
+        def synchronize(self):
+            log.append("wait")
+
+        def elapsed_time(self, stop):
+            return 50.0 if stop is not self else 0.0
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    assert limits._seconds(lambda: log.append("call"), CUDA) == pytest.approx(0.005)
+    assert log == ["call", "record", *["call"] * 10, "record", "wait"]
+
+
 # --- The plain loop is the same recipe ---
 
 
@@ -158,6 +181,40 @@ def test_plain_loop_and_kit_come_to_a_similar_loss(tmp_path):
     assert past["loss"].iloc[-1] == pytest.approx(loss, rel=0.5)
 
 
+@pytest.fixture
+def moved(monkeypatch):
+    """The tensors that are sent to a GPU; they stay where they are."""
+    tensors, to = [], torch.Tensor.to
+
+    def send(self, *args, **settings):
+        if CUDA not in args:
+            return to(self, *args, **settings)
+        tensors.append(self)
+        return self
+
+    monkeypatch.setattr(torch.Tensor, "to", send)
+    return tensors
+
+
+def test_plain_batches_go_to_the_model_s_device(tmp_path, moved):
+    data = datasets.create("digits(limit=50)", tmp_path).load()
+    plain = Plain(linear_net(), data, CUDA, workers=0, batch_size=20, epochs=1, lr=0.1)
+    assert len(moved) == 2  # weight and bias
+    plain.epoch()
+    assert len(moved) == 2 + 2 * 3
+    plain.evaluate()
+    assert len(moved) == 2 + 2 * 3 + 2 * len(plain.test)
+
+
+def test_the_plain_loop_trains_where_the_kit_does(project, moved, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("multiprocessing.set_start_method", lambda method, force: None)
+    one = Experiment(dataset="digits(limit=64)", model="cnn(width=2)", batch_size=32)
+    usual = train.Usual(one, Way("plain, no workers", "standard", 0, threads=1))
+    assert usual.device.type == usual.plain.device.type == "cuda"
+    assert moved
+
+
 def test_plain_refuses_what_it_does_not_know(tmp_path):
     data = datasets.create("digits(limit=50)", tmp_path).load()
     with pytest.raises(InputError, match=r"augment='ricap' is not in the plain loop"):
@@ -190,6 +247,16 @@ def test_training_compares_all_ways_of_one_network(project):
         assert kit[column].item() > 0
     figures.speeds({"train, x": frame})
     figures.shares({"train, x": frame})
+
+
+def test_phases_are_settled_before_they_are_told(project, monkeypatch):
+    one = Experiment(dataset="digits(limit=64)", model="cnn(width=2)", batch_size=32, precision="float32")
+    kit = train.Kit(one)
+    seconds = kit.trainer.meter.seconds
+    monkeypatch.setattr(kit.trainer.watch, "settle", lambda: seconds.update(train=1e6, scoring=2e6))
+    monkeypatch.setitem(train._ways, 0, kit)
+    found = train._end(0)
+    assert (found["train_seconds"], found["scoring_seconds"]) == (1e6, 2e6)
 
 
 def test_selection_plans_its_share_of_an_epoch():
