@@ -1,16 +1,22 @@
 """The benchmark counts right and compares like with like. No test asserts on a time."""
 
+import copy
 import json
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from test_graphs import rehearse_in
 from torch import nn
 
-from iskit import files
+from iskit import files, graphs
 from iskit.augment import Pipeline
-from iskit.bench import figures, report
+from iskit.bench import figures, gpu, limits, report, train
 from iskit.bench.limits import ceiling, work
 from iskit.bench.plain import TRANSFORMS, Images, Plain
 from iskit.bench.select import overhead, selection
@@ -23,6 +29,8 @@ from iskit.models import models
 from iskit.samplers import samplers
 from iskit.schedules import linear
 from iskit.trainer import Trainer
+
+CUDA = torch.device("cuda")
 
 
 @pytest.fixture
@@ -105,6 +113,27 @@ def test_ceilings_are_positive_and_finite():
     assert 0 < most.bytes < 1e18
 
 
+def test_a_gpu_s_seconds_are_its_own_of_ten_calls_after_one_that_warms_up(monkeypatch):
+    log = []
+
+    class Event:
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        def record(self):
+            log.append("record")
+
+        def synchronize(self):
+            log.append("wait")
+
+        def elapsed_time(self, stop):
+            return 50.0 if stop is not self else 0.0
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    assert limits._seconds(lambda: log.append("call"), CUDA) == pytest.approx(0.005)
+    assert log == ["call", "record", *["call"] * 10, "record", "wait"]
+
+
 # --- The plain loop is the same recipe ---
 
 
@@ -158,6 +187,40 @@ def test_plain_loop_and_kit_come_to_a_similar_loss(tmp_path):
     assert past["loss"].iloc[-1] == pytest.approx(loss, rel=0.5)
 
 
+@pytest.fixture
+def moved(monkeypatch):
+    """The tensors that are sent to a GPU; they stay where they are."""
+    tensors, to = [], torch.Tensor.to
+
+    def send(self, *args, **settings):
+        if CUDA not in args:
+            return to(self, *args, **settings)
+        tensors.append(self)
+        return self
+
+    monkeypatch.setattr(torch.Tensor, "to", send)
+    return tensors
+
+
+def test_plain_batches_go_to_the_model_s_device(tmp_path, moved):
+    data = datasets.create("digits(limit=50)", tmp_path).load()
+    plain = Plain(linear_net(), data, CUDA, workers=0, batch_size=20, epochs=1, lr=0.1)
+    assert len(moved) == 2  # weight and bias
+    plain.epoch()
+    assert len(moved) == 2 + 2 * 3
+    plain.evaluate()
+    assert len(moved) == 2 + 2 * 3 + 2 * len(plain.test)
+
+
+def test_the_plain_loop_trains_where_the_kit_does(project, moved, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("multiprocessing.set_start_method", lambda method, force: None)
+    one = Experiment(dataset="digits(limit=64)", model="cnn(width=2)", batch_size=32)
+    usual = train.Usual(one, Way("plain, no workers", "standard", 0, threads=1))
+    assert usual.device.type == usual.plain.device.type == "cuda"
+    assert moved
+
+
 def test_plain_refuses_what_it_does_not_know(tmp_path):
     data = datasets.create("digits(limit=50)", tmp_path).load()
     with pytest.raises(InputError, match=r"augment='ricap' is not in the plain loop"):
@@ -190,6 +253,16 @@ def test_training_compares_all_ways_of_one_network(project):
         assert kit[column].item() > 0
     figures.speeds({"train, x": frame})
     figures.shares({"train, x": frame})
+
+
+def test_phases_are_settled_before_they_are_told(project, monkeypatch):
+    one = Experiment(dataset="digits(limit=64)", model="cnn(width=2)", batch_size=32, precision="float32")
+    kit = train.Kit(one)
+    seconds = kit.trainer.meter.seconds
+    monkeypatch.setattr(kit.trainer.watch, "settle", lambda: seconds.update(train=1e6, scoring=2e6))
+    monkeypatch.setitem(train._ways, 0, kit)
+    found = train._end(0)
+    assert (found["train_seconds"], found["scoring_seconds"]) == (1e6, 2e6)
 
 
 def test_selection_plans_its_share_of_an_epoch():
@@ -260,3 +333,151 @@ def test_the_usual_ways_compare_every_augmentation():
     for way in usual:
         Pipeline.parse(way.augment)
         assert way.workers is None or way.augment in TRANSFORMS
+
+
+# --- The check of a GPU, where there is none ---
+
+
+SMALL = {"examples": 160, "model": "cnn(width=2)", "batch_size": 32, "steps": 4, "device": "cpu"}
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(gpu, "EPOCHS", 3)
+    monkeypatch.setattr(gpu, "SETTLE", 2)
+    monkeypatch.setattr(gpu, "SAMPLERS", ("p",))
+
+
+class Fast(nn.Module):
+    """A compiled model that rounds to bf16, and multiplies what it gives."""
+
+    def __init__(self, model, factor=1.0):
+        super().__init__()
+        self.model, self.factor = model, factor
+
+    def forward(self, image):
+        with torch.autocast("cpu", torch.bfloat16):
+            return self.factor * self.model(image)
+
+
+def apart(make, monkeypatch, compiled):
+    rehearse_in(monkeypatch, compiled)
+    trainer = make("unif", budget=1, lr=0.1, epochs=8)
+    found = gpu.compare(trainer)
+    for _ in trainer:
+        pass
+    assert len(found) == 2 * trainer.meter.steps
+    return max(found[::2]), max(found[1::2])
+
+
+def test_rounding_is_no_error_of_a_graph(make, monkeypatch):
+    loss, after = apart(make, monkeypatch, Fast)
+    assert 0 < loss < gpu.APART
+    assert 0 < after < gpu.APART
+
+
+def test_a_wrong_loss_of_a_graph_is_found(make, monkeypatch):
+    loss, _ = apart(make, monkeypatch, lambda model: Fast(model, 1.1))
+    assert loss > gpu.APART
+
+
+def test_an_update_that_a_graph_leaves_out_is_found(make, monkeypatch):
+    loss, after = apart(make, monkeypatch, copy.deepcopy)  # a model whose gradients the optimizer does not see
+    assert loss < gpu.APART < after
+
+
+def test_comparing_does_not_change_the_run(make, monkeypatch):
+    rehearse_in(monkeypatch)
+    one, other = make("p", "standard|mixup"), make("p", "standard|mixup")
+    assert set(gpu.compare(one)) <= {0.0}
+    for _ in zip(one, other, strict=True):
+        pass
+    assert torch.equal(one.history.counts, other.history.counts)
+    assert one.history.rows[-1]["train_loss"] == other.history.rows[-1]["train_loss"]
+    assert all(map(torch.equal, one.model.parameters(), other.model.parameters()))
+
+
+def test_nothing_is_shown_of_graphs_that_could_not_be_captured(small, monkeypatch):
+    def refuse(function):
+        raise RuntimeError("no such driver")
+
+    monkeypatch.setattr("iskit.trainer.recorder", lambda device, compile: refuse if compile == "auto" else None)
+    graphs._say.cache_clear()
+    with pytest.warns(UserWarning, match="no such driver"):
+        graphs._say("RuntimeError: no such driver")  # it is said once a process
+    found = gpu.gpu(**SMALL).set_index("check")
+    for check in ("captured", "captured, evaluation"):
+        assert found.loc[check, "good"] is False
+        assert "no such driver" in found.loc[check, "note"]
+    for check in (
+        "warm-up", "graph against eager", "graph against eager, drift", "overhead of p", "overhead of standard|mixup",
+        "deterministic run repeats", "deterministic run resumes",
+    ):  # fmt: skip
+        assert np.isnan(found.loc[check, "value"])
+        assert found.loc[check, "good"] is None
+        assert found.loc[check, "note"].startswith("not shown")
+    assert found.loc["train, standard", "value"] > 0
+
+
+def test_a_check_that_fails_is_a_row_and_every_row_is_kept_at_once(small, project, monkeypatch, capsys):
+    def fail(error):
+        raise error
+
+    monkeypatch.setattr(gpu, "_randaugment", lambda lab: fail(RuntimeError("out of luck\nat length")))
+    monkeypatch.setattr(gpu, "_bytes", lambda lab: fail(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        gpu.main(**SMALL)
+    [path] = (project / "outputs" / "bench").iterdir()
+    rows = files.read_json(path)["tables"]["gpu"]
+    known = {row["check"]: row for row in rows}
+    failed = known["RandAugment, an epoch"]
+    assert (failed["value"], failed["good"], failed["note"]) == (None, False, "RuntimeError: out of luck\nat length")
+    assert rows[-1]["check"] == "graph against eager, drift"
+    shown = capsys.readouterr().out.splitlines()
+    assert len(shown) == len(rows)
+    assert [line.partition("  ")[0] for line in shown] == list(known)
+    assert len(report.read(path)["tables"]["gpu"]) == len(rows)
+
+
+def test_evaluation_is_timed_as_a_run_evaluates(small, monkeypatch):
+    entered = []
+
+    @contextmanager
+    def numerics(device, deterministic):
+        entered.append(deterministic)
+        yield
+        entered.pop()
+
+    def measure(logits, data):
+        measured.append(list(entered))
+
+    measured = []
+    monkeypatch.setattr(gpu, "numerics", numerics)
+    monkeypatch.setattr(gpu, "measure", measure)
+    settings = {**SMALL, "device": torch.device("cpu")}
+    assert gpu.Laboratory(**settings).first.evaluation >= 0
+    assert measured == [[False], [False]]
+
+
+# A machine with a GPU may have torch, torchvision, numpy, pandas, pyarrow, and what these bring, and nothing else.
+BARE = """
+import sys
+
+for name in (
+    "pydantic typer rich click scipy sklearn papermill nbformat nbclient plotly kaleido ipywidgets IPython yaml tqdm"
+).split():
+    sys.modules[name] = None  # importing it raises ImportError
+
+from iskit.bench import gpu
+
+gpu.EPOCHS, gpu.SETTLE, gpu.SAMPLERS = 3, 2, ("p",)
+gpu.main(examples=160, model="cnn(width=2)", batch_size=32, steps=4, device="cpu")
+"""
+
+
+def test_the_check_of_a_gpu_needs_little_beside_torch(project):
+    root = Path(__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", BARE], cwd=root, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "Error" not in done.stdout
+    assert "kept: " in done.stdout

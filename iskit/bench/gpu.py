@@ -1,28 +1,31 @@
 """What a person with a GPU runs once: is the fast path right, and how fast is it? `gpu()`.
 
-python -m iskit.bench.gpu        # the table; kept as outputs/bench/gpu-*.json
+python -m iskit.bench.gpu        # row by row, shown and kept at once as outputs/bench/gpu-*.json
 """
 
 import copy
 import itertools
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property, partial
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from iskit import files
+from iskit import files, graphs, probe
 from iskit.augment import Pipeline
 from iskit.data import Dataset
 from iskit.errors import InputError
 from iskit.evaluation import measure
 from iskit.feed import GPU_CHUNK
-from iskit.graphs import compiled
+from iskit.graphs import Steps, compiled
 from iskit.models import models
+from iskit.numerics import numerics
 from iskit.samplers import Sampler, samplers
 from iskit.schedules import linear
 from iskit.summary import commit
@@ -33,12 +36,42 @@ SETTLE = 20  # steps before a measurement: they capture, and choose algorithms
 LONGEST = 120.0  # seconds that the whole run may take to be measured and not extrapolated
 SAMPLERS = ("p", "c", "gnorm(tau_min=0)", "selective_backprop")
 AUGMENTS = ("randaugment|standard", "standard|mixup", "standard|ricap")
+WAITS = (("unif", "standard"), ("p", AUGMENTS[0]), ("c", AUGMENTS[2]), ("ordered", AUGMENTS[1]))
+
+# A step's losses by graph and eagerly: bf16 alone makes them differ by up to 0.008, an update left out by 0.3.
+APART = 0.02
+DRIFT = 0.05  # of training losses over many steps, or twice what bf16 alone makes of it
+
+Rows = list[dict[str, Any]]
+
+
+class NotCaptured(Exception):
+    """Steps ran one by one, so that nothing is shown of graphs."""
+
+
+class Found(NamedTuple):
+    """Of a check; good: None where nothing is asked, or nothing is shown."""
+
+    value: float | None
+    unit: str = ""
+    goal: str = ""
+    good: bool | None = None
+    note: str = ""
+
+
+class First(NamedTuple):
+    """The first trainer of the process, and why it does not capture; seconds of a step, and of an evaluation."""
+
+    trainer: Trainer
+    reason: str
+    step: float
+    evaluation: float
 
 
 class Laboratory:
     """Trainers of one model, compiled once, begun anew for each, on images of CIFAR-10's shape and number."""
 
-    def __init__(self, examples: int, model: str, batch_size: int, device: torch.device):
+    def __init__(self, examples: int, model: str, batch_size: int, steps: int, device: torch.device):
         random = torch.Generator().manual_seed(0)
         label = torch.randint(10, (examples + examples // 5,), generator=random)
         image = torch.randint(156, (len(label), 32, 32, 3), generator=random) + 11 * label.view(-1, 1, 1, 1)
@@ -46,7 +79,7 @@ class Laboratory:
         (train, test), (train_label, test_label) = parts
         grey, spread = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
         data = Dataset(train, train_label, test, test_label, mean=grey, std=spread, classes=tuple("0123456789"))
-        self.data, self.batch_size, self.device = data.to(device), batch_size, device
+        self.data, self.batch_size, self.steps, self.device = data.to(device), batch_size, steps, device
         self.model = models.create(model, 10, 3, 32).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.start = copy.deepcopy(self.model.state_dict())
 
@@ -62,7 +95,33 @@ class Laboratory:
             **settings,
         )
 
-    def seconds(self, trainer: Trainer, steps: int) -> float:
+    def budget(self, steps: int) -> float:
+        return steps * self.batch_size / (EPOCHS * len(self.data))
+
+    @cached_property
+    def first(self) -> First:
+        trainer = self.trainer()
+        graphs._say.cache_clear()  # it says a reason once a process
+        with warnings.catch_warnings(record=True) as said, numerics(self.device, trainer.deterministic):
+            warnings.simplefilter("always")
+            advance(iter(trainer), SETTLE)
+            measure(trainer.logits, self.data)
+        reasons = [str(warning.message) for warning in said if "one by one" in str(warning.message)]
+        step = self.seconds(trainer)
+        with numerics(self.device, trainer.deterministic):
+            start = self.now()
+            measure(trainer.logits, self.data)
+            evaluation = self.now() - start
+        trainer.watch.settle()
+        return First(trainer, "; ".join(reasons) or "there is nothing to capture with", step, evaluation)
+
+    @property
+    def base(self) -> float:
+        """Seconds of a plain step, captured."""
+        need(self.first.trainer.learn)
+        return self.first.step
+
+    def seconds(self, trainer: Trainer) -> float:
         """Of a step, as trained, everything but warm-up and evaluation; once it scores candidates if it is to."""
         run = iter(trainer)
         advance(run, SETTLE)
@@ -72,12 +131,12 @@ class Laboratory:
             advance(run, SETTLE)
         before = copy.deepcopy(trainer.meter)
         start = self.now()
-        advance(run, steps)
+        advance(run, self.steps)
         found = self.now() - start
         trainer.meter.forward_only -= before.forward_only  # what is charged is what was timed
         trainer.meter.forward -= before.forward
         trainer.meter.backward -= before.backward
-        return found / steps
+        return found / self.steps
 
     def now(self) -> float:
         if self.device.type == "cuda":
@@ -86,86 +145,157 @@ class Laboratory:
 
 
 def gpu(
-    examples: int = 50_000, model: str = "resnet18", batch_size: int = 128, steps: int = 400, device: str = "cuda"
+    examples: int = 50_000,
+    model: str = "resnet18",
+    batch_size: int = 128,
+    steps: int = 400,
+    device: str = "cuda",
+    show: Callable[[Rows], Any] | None = None,
 ) -> pd.DataFrame:
-    """One row a check: what, value, unit, goal, good (None where nothing is asked), and what to know of it.
+    """One row a check: what, value, unit, goal, good (None where nothing is asked or shown), and what to know of it.
 
+    A check that fails is a row too, not good, and the others go on. show: is given the rows so far after each.
     device: "cpu" shows that the checks themselves run. InputError if there is no GPU.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("device='cuda' is not there: run this check where PyTorch finds a GPU")
-    lab = Laboratory(examples, model, batch_size, torch.device(device))
-    rows: list[dict[str, Any]] = []
-
-    def tell(check: str, value: float, unit: str, goal: str = "", good: bool | None = None, note: str = "") -> None:
-        rows.append({"check": check, "value": value, "unit": unit, "goal": goal, "good": good, "note": note})
-
-    base = _speed(lab, steps, tell)
-    _overheads(lab, steps, base, tell)
-    _right(lab, min(steps, 200), tell)
+    lab = Laboratory(examples, model, batch_size, steps, torch.device(device))
+    rows: Rows = []
+    for name, check in checks(lab).items():
+        try:
+            found = check()
+        except NotCaptured:
+            found = Found(None, note="not shown: its steps were not captured")
+        except Exception as error:  # whatever a new machine has in store
+            found = Found(None, good=False, note=f"{type(error).__name__}: {error}")
+        rows.append({"check": name, **found._asdict()})
+        if show:
+            show(rows)
     return pd.DataFrame(rows)
 
 
-Tell = Callable[..., None]
+def checks(lab: Laboratory) -> dict[str, Callable[[], Found]]:
+    few = min(lab.steps, 200)
+    found: dict[str, Callable[..., Found]] = {
+        "warm-up": _warmup,
+        "captured": partial(_captured, part="learn"),
+        "captured, evaluation": partial(_captured, part="infer"),
+        "train, standard": _train,
+        "evaluation": _evaluation,
+        "peak memory": _memory,
+        "train, compile=off": _eager,
+        f"B = {BUDGET}, {EPOCHS} epochs": _whole,
+        "its evaluations": _evaluations,
+        "train, layout forced": _forced,
+        "warm-up again": _again,
+        **{f"overhead of {spec}": partial(_sampler, spec=spec) for spec in SAMPLERS},
+        **{f"overhead of {spec}": partial(_augment, spec=spec) for spec in AUGMENTS},
+        "RandAugment, an epoch": _randaugment,
+        "graph against eager": partial(_steps, steps=few),
+        "graph against eager, drift": partial(_drift, steps=few),
+        "RandAugment as on a CPU": _bytes,
+        **{f"{spec}, {augment} waits": partial(_waits, spec=spec, augment=augment) for spec, augment in WAITS},
+        "deterministic run repeats": partial(_repeats, steps=few),
+        "deterministic run resumes": partial(_repeats, steps=few, stop=few // 2),
+    }
+    return {name: partial(check, lab) for name, check in found.items()}
 
 
-def _speed(lab: Laboratory, steps: int, tell: Tell) -> float:
-    """Warm-up, images a second, the whole run. Returns the seconds of a plain step."""
-    trainer = lab.trainer()
-    base = lab.seconds(trainer, steps)
-    measure(trainer.logits, lab.data)  # captures
-    start = lab.now()
-    measure(trainer.logits, lab.data)
-    evaluation = lab.now() - start
-    trainer.watch.settle()
-    warm = trainer.meter.seconds["warmup"]
-    tell("warm-up", warm, "s", "< 60", warm < 60, "compiling and capturing, once a process")
-    speed = lab.batch_size / base
-    tell("train, standard", speed, "images/s", ">= 50,000", speed >= 50_000, f"{trainer.captures=}, {trainer.bf16=}")
-    tell("evaluation", evaluation, "s", note=f"{len(lab.data.test_label)} images")
-    eager = lab.seconds(lab.trainer(compile="off"), steps)
-    tell("train, compile=off", lab.batch_size / eager, "images/s", note="the eager loop")
-    whole = BUDGET * EPOCHS * len(lab.data) * base / lab.batch_size
-    note = f"extrapolated from {steps} steps"
+def captured(steps: Steps) -> bool:
+    return steps.record is not None and bool(steps.graphs)
+
+
+def need(steps: Steps) -> None:
+    if not captured(steps):
+        raise NotCaptured
+
+
+def _warmup(lab: Laboratory) -> Found:
+    need(lab.first.trainer.learn)
+    warm = lab.first.trainer.meter.seconds["warmup"]
+    return Found(warm, "s", "< 60", warm < 60, "compiling and capturing, once a process")
+
+
+def _captured(lab: Laboratory, part: str) -> Found:
+    good = captured(getattr(lab.first.trainer, part))
+    return Found(float(good), "", "yes", good, "" if good else lab.first.reason)
+
+
+def _train(lab: Laboratory) -> Found:
+    trainer, speed = lab.first.trainer, lab.batch_size / lab.first.step
+    note = f"captured={captured(trainer.learn)}, {trainer.bf16=}"
+    return Found(speed, "images/s", ">= 50,000", speed >= 50_000, note)
+
+
+def _evaluation(lab: Laboratory) -> Found:
+    return Found(lab.first.evaluation, "s", note=f"{len(lab.data.test_label)} images")
+
+
+def _evaluations(lab: Laboratory) -> Found:
+    return Found(EVALS * lab.first.evaluation, "s", note=f"{EVALS} of them")
+
+
+def _memory(lab: Laboratory) -> Found:
+    if lab.device.type != "cuda":
+        return Found(None, "MiB", note="not measured on a GPU")
+    return Found(torch.cuda.max_memory_allocated() / 2**20, "MiB")
+
+
+def _eager(lab: Laboratory) -> Found:
+    return Found(lab.batch_size / lab.seconds(lab.trainer(compile="off")), "images/s", note="the eager loop")
+
+
+def _whole(lab: Laboratory) -> Found:
+    whole = BUDGET * EPOCHS * len(lab.data) * lab.first.step / lab.batch_size
+    note = f"extrapolated from {lab.steps} steps"
     if whole < LONGEST:
         run = lab.trainer(evals=EVALS)
-        for _ in run:
-            pass
+        finish(run)
         run.watch.settle()
         whole, note = run.meter.training_seconds, "measured"
-    tell(f"B = {BUDGET}, {EPOCHS} epochs", whole, "s", "< 65", whole < 65, f"training, {note}")
-    tell("its evaluations", EVALS * evaluation, "s", note=f"{EVALS} of them")
-    if lab.device.type == "cuda":
-        tell("peak memory", torch.cuda.max_memory_allocated() / 2**20, "MiB")
-        with layout():
-            forced = lab.seconds(lab.trainer(), steps)
-        tell("train, layout forced", lab.batch_size / forced, "images/s", note="TORCHINDUCTOR_FORCE_LAYOUT_OPT=1")
-        again = lab.trainer()
-        advance(iter(again), SETTLE)
-        again.watch.settle()
-        tell(
-            "warm-up again", again.meter.seconds["warmup"], "s", note="compiled anew, its kernels from the disk's cache"
-        )
-    return base
+    return Found(whole, "s", "< 65", whole < 65, f"training, {note}")
 
 
-def _overheads(lab: Laboratory, steps: int, base: float, tell: Tell) -> None:
-    """What samplers take beyond their passes of examples, and augmentations beyond the standard one, in percent."""
-    for spec in SAMPLERS:
-        trainer = lab.trainer(spec)
-        seconds = lab.seconds(trainer, steps)
-        due = base * trainer.meter.cost / (3 * trainer.meter.backward)  # a backward pass costs two forward ones
-        over, most = 100 * (seconds / due - 1), 3 if trainer.meter.forward_only == 0 else 10
-        note = f"{1000 * seconds:.3f} ms a step; its passes: {1000 * due:.3f}"
-        tell(f"overhead of {spec}", over, "%", f"< {most}", over < most, note)
-    for spec in AUGMENTS:
-        over = 100 * (lab.seconds(lab.trainer(augment=spec), steps) / base - 1)
-        tell(f"overhead of {spec}", over, "%", "< 5", over < 5, "against standard alone, epochs' augmentation included")
+def _forced(lab: Laboratory) -> Found:
+    with layout():
+        trainer = lab.trainer()
+        seconds = lab.seconds(trainer)
+    need(trainer.learn)
+    return Found(lab.batch_size / seconds, "images/s", note="TORCHINDUCTOR_FORCE_LAYOUT_OPT=1")
+
+
+def _again(lab: Laboratory) -> Found:
+    trainer = lab.trainer()
+    advance(iter(trainer), SETTLE)
+    trainer.watch.settle()
+    need(trainer.learn)
+    return Found(trainer.meter.seconds["warmup"], "s", note="compiled anew, its kernels from the disk's cache")
+
+
+def _sampler(lab: Laboratory, spec: str) -> Found:
+    """What a sampler takes beyond its passes of examples, in percent."""
+    base, trainer = lab.base, lab.trainer(spec)
+    seconds = lab.seconds(trainer)
+    need(trainer.learn)
+    due = base * trainer.meter.cost / (3 * trainer.meter.backward)  # a backward pass costs two forward ones
+    over, most = 100 * (seconds / due - 1), 3 if trainer.meter.forward_only == 0 else 10
+    note = f"{1000 * seconds:.3f} ms a step; its passes: {1000 * due:.3f}"
+    return Found(over, "%", f"< {most}", over < most, note)
+
+
+def _augment(lab: Laboratory, spec: str) -> Found:
+    base, trainer = lab.base, lab.trainer(augment=spec)
+    over = 100 * (lab.seconds(trainer) / base - 1)
+    need(trainer.learn)
+    return Found(over, "%", "< 5", over < 5, "against standard alone, epochs' augmentation included")
+
+
+def _randaugment(lab: Laboratory) -> Found:
     _augmented(lab, lab.data.image, epoch=0)  # makes the tables
     start = lab.now()
     _augmented(lab, lab.data.image, epoch=1)
     seconds = lab.now() - start
-    tell("RandAugment, an epoch", seconds, "s", "< 0.1", seconds < 0.1, f"{len(lab.data)} images, crop and flip too")
+    return Found(seconds, "s", "< 0.1", seconds < 0.1, f"{len(lab.data)} images, crop and flip too")
 
 
 def _augmented(lab: Laboratory, image: Tensor, epoch: int) -> list[Tensor]:
@@ -177,71 +307,101 @@ def _augmented(lab: Laboratory, image: Tensor, epoch: int) -> list[Tensor]:
     return [pipeline.image(image.index_select(0, chunk), chunk, epoch) for chunk in chunks]
 
 
-def _right(lab: Laboratory, steps: int, tell: Tell) -> None:
-    """Graphs against the eager loop, waiting, and repeating."""
-    budget: dict[str, Any] = {"budget": steps * lab.batch_size / (EPOCHS * len(lab.data)), "evals": 10}
-
-    def losses(**settings: Any) -> Tensor:
-        trainer = lab.trainer(**budget, **settings)
-        for _ in trainer:
-            pass
-        return torch.tensor([row["train_loss"] for row in trainer.history.rows])
-
-    graph, eager = losses(), losses(compile="off")
-    apart = ((graph - eager).abs() / eager).max().item()
-    tell(
-        "graph against eager",
-        apart,
-        "",
-        "< 0.05",
-        apart < 0.05,
-        f"training loss over {steps} steps, largest difference",
-    )
-    plain = losses(compile="off", precision="float32")
-    tell("bf16 against float32", ((eager - plain).abs() / plain).max().item(), "", note="for comparison, both eager")
-
+def _bytes(lab: Laboratory) -> Found:
     image = lab.data.image[:1000]
     [here], [there] = (_augmented(lab, each, epoch=0) for each in (image, image.cpu()))
     good = torch.equal(here.cpu(), there)
-    tell("RandAugment as on a CPU", float(good), "", "bit for bit", good, f"{len(image)} images")
-
-    for spec, augment in (("unif", "standard"), ("p", AUGMENTS[0]), ("c", AUGMENTS[2]), ("ordered", AUGMENTS[1])):
-        tell(f"{spec}, {augment} waits", *_waits(lab, spec, augment))
-
-    def end(stop: int = 0) -> dict[str, Tensor]:
-        """The model of a deterministic run; stopped after so many steps, and gone on with by another trainer."""
-        settings: dict[str, Any] = {"sampler": "p", "augment": "standard|mixup", "deterministic": True, **budget}
-        trainer = lab.trainer(**settings)
-        if stop:
-            advance(iter(trainer), stop)
-            state = copy.deepcopy(trainer.state_dict())
-            trainer = lab.trainer(**settings)
-            trainer.load_state_dict(state)
-        for _ in trainer:
-            pass
-        return copy.deepcopy(lab.model.state_dict())
-
-    first = end()
-    for name, other in {"repeats": end(), "resumes": end(steps // 2)}.items():
-        good = all(torch.equal(value, other[key]) for key, value in first.items())
-        tell(f"deterministic run {name}", float(good), "", "bit for bit", good, f"{steps} steps")
+    return Found(float(good), "", "bit for bit", good, f"{len(image)} images")
 
 
-def _waits(lab: Laboratory, spec: str, augment: str) -> tuple[float, str, str, bool | None, str]:
+def _steps(lab: Laboratory, steps: int) -> Found:
+    trainer = lab.trainer(budget=lab.budget(steps))
+    graph = trainer.learn
+    found = compare(trainer)
+    finish(trainer)
+    need(graph)
+    apart = torch.tensor(found).max().item()  # nan if one is
+    return Found(apart, "", f"< {APART}", apart < APART, f"loss of each of {steps} steps, and after it: the largest")
+
+
+def compare(trainer: Trainer) -> list[float]:
+    """Has every further step taken eagerly too, from the same state, and undone. The list is to hold how far the
+    graph's loss is from the eager one, and the batch's loss after the update, of which the step's own knows nothing."""
+    steps = trainer.learn
+    found: list[float] = []
+
+    def step(*inputs: Tensor, **settings: Any) -> tuple[Tensor, ...]:
+        def losses(count: int) -> list[float]:
+            with steps.undone():
+                return [steps.plain(*inputs)[1].mean().item() for _ in range(count)]
+
+        eager = losses(2)
+        logits, loss = steps(*inputs, **settings)
+        # Relative, but of a tiny loss even rounding is a large part.
+        pairs = zip([loss.mean().item(), *losses(1)], eager, strict=True)
+        found.extend(abs(one - other) / max(other, 0.1) for one, other in pairs)
+        return logits, loss
+
+    trainer.learn = step  # type: ignore[assignment]
+    return found
+
+
+def _drift(lab: Laboratory, steps: int) -> Found:
+    def losses(**settings: Any) -> Tensor:
+        trainer = lab.trainer(budget=lab.budget(steps), evals=10, **settings)
+        finish(trainer)
+        if "compile" not in settings:
+            need(trainer.learn)
+        return torch.tensor([row["train_loss"] for row in trainer.history.rows])
+
+    graph, eager, plain = losses(), losses(compile="off"), losses(compile="off", precision="float32")
+    apart, rounding = (((one - other).abs() / other).max().item() for one, other in ((graph, eager), (eager, plain)))
+    most = max(DRIFT, 2 * rounding)
+    note = f"training loss over {steps} steps, largest difference; bf16 against float32, both eager: {rounding:.3f}"
+    return Found(apart, "", f"<= {most:.3f}", apart <= most, note)
+
+
+def _waits(lab: Laboratory, spec: str, augment: str) -> Found:
+    if lab.device.type != "cuda":
+        return Found(None, "", "no", note="not measured on a GPU")
     trainer = lab.trainer(spec, augment)
     run = iter(trainer)
     advance(run, SETTLE)
+    need(trainer.learn)
     left = (len(trainer.feed.walk.rows) - trainer.feed.walk.position) // lab.batch_size  # steps without planning
-    if lab.device.type != "cuda":
-        return 0.0, "", "no", None, "not measured on a GPU"
     torch.cuda.set_sync_debug_mode("error")
     try:
         advance(run, left)
     except RuntimeError as error:
-        return 1.0, "", "no", False, str(error).partition("\n")[0]
+        return Found(1.0, "", "no", False, str(error).partition("\n")[0])
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    return 0.0, "", "no", True, f"{left} steps within an epoch"
+    return Found(0.0, "", "no", True, f"{left} steps within an epoch")
+
+
+def _repeats(lab: Laboratory, steps: int, stop: int = 0) -> Found:
+    """Whether a deterministic run ends as before; stop: after so many steps, and another trainer goes on with it."""
+    make = partial(lab.trainer, "p", "standard|mixup", deterministic=True, budget=lab.budget(steps), evals=10)
+
+    def end(stop: int = 0) -> dict[str, Tensor]:
+        trainer = make()
+        if stop:
+            advance(iter(trainer), stop)
+            state = copy.deepcopy(trainer.state_dict())
+            trainer = make()
+            trainer.load_state_dict(state)
+        finish(trainer)
+        need(trainer.learn)
+        return copy.deepcopy(lab.model.state_dict())
+
+    one, other = end(), end(stop)
+    good = all(torch.equal(value, other[key]) for key, value in one.items())
+    return Found(float(good), "", "bit for bit", good, f"{steps} steps")
+
+
+def finish(run: Trainer) -> None:
+    for _ in run:
+        pass
 
 
 def advance(run: Iterator[float], steps: int) -> None:
@@ -256,24 +416,41 @@ def layout() -> Iterator[None]:
 
     torch._dynamo.reset()
     compiled.cache_clear()
-    with inductor.patch(force_layout_optimization=True):
-        yield
-    torch._dynamo.reset()
-    compiled.cache_clear()
+    try:
+        with inductor.patch(force_layout_optimization=True):
+            yield
+    finally:
+        torch._dynamo.reset()
+        compiled.cache_clear()
 
 
 def about() -> dict[str, Any]:
     return {
         "at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "device": torch.cuda.get_device_name(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu ({probe.cpu()})",
         "versions": {name: version(name) for name in ("torch", "numpy")} | {"cuda": torch.version.cuda},
         "commit": commit(),
     }
 
 
-if __name__ == "__main__":
-    frame = gpu()
+def main(**settings: Any) -> None:
     path = files.root() / "outputs" / "bench" / f"gpu-{time.strftime('%Y%m%d-%H%M%S')}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    files.write_json(path, {"about": about(), "tables": {"gpu": frame.to_dict("records")}})
-    print(frame.to_string(index=False), f"\n{about()}\nkept: {path}")
+
+    def keep(rows: Rows) -> None:
+        print(line(rows[-1]), flush=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_json(path, {"about": about(), "tables": {"gpu": rows}})
+
+    gpu(**settings, show=keep)
+    print(f"{about()}\nkept: {path}")
+
+
+def line(row: dict[str, Any]) -> str:
+    value = "" if row["value"] is None else f"{row['value']:,.4g}"
+    good = {True: "good", False: "NOT GOOD", None: ""}[row["good"]]
+    note = row["note"].partition("\n")[0]
+    return f"{row['check']:<48} {value:>10} {row['unit']:<9} {row['goal']:<12} {good:<9} {note}".rstrip()
+
+
+if __name__ == "__main__":
+    main()

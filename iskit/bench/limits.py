@@ -12,6 +12,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+SIDE = {"cpu": 2048, "cuda": 8192}  # of matrices large enough to keep all of the device busy
+CALLS = 10  # timed together on a GPU, after one that warms up
+
 
 @dataclass(frozen=True)
 class Work:
@@ -60,8 +63,9 @@ class Traffic(TorchDispatchMode):
         return out
 
 
-def ceiling(device: torch.device, *, bf16: bool = False, side: int = 2048, megabytes: int = 256) -> Ceiling:
-    """Measures both, with the threads that torch has now: the best of five, in turns."""
+def ceiling(device: torch.device, *, bf16: bool = False, side: int | None = None, megabytes: int = 256) -> Ceiling:
+    """Measures both, with the threads that torch has now: the best of five, in turns. side: None for the device's."""
+    side = side or SIDE[device.type]
     kind = torch.bfloat16 if bf16 else torch.float32
     left, right = (torch.full((side, side), 0.5, dtype=kind, device=device) for _ in range(2))
     source = torch.ones(megabytes << 20, dtype=torch.uint8, device=device)
@@ -74,12 +78,16 @@ def ceiling(device: torch.device, *, bf16: bool = False, side: int = 2048, megab
 
 
 def _seconds(function: Callable[[], Any], device: torch.device) -> float:
-    def wait() -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-
-    wait()
-    start = time.perf_counter()
+    """Of a call. On a GPU by its own clock: the host's would count the launch, and the wait for the end."""
+    if device.type != "cuda":
+        begin = time.perf_counter()
+        function()
+        return time.perf_counter() - begin
     function()
-    wait()
-    return time.perf_counter() - start
+    start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    for _ in range(CALLS):
+        function()
+    stop.record()
+    stop.synchronize()
+    return start.elapsed_time(stop) / 1000 / CALLS

@@ -1,7 +1,7 @@
 """The loop that everyone writes: what the kit is measured against. Deliberately without any trick of the kit's.
 
 torchvision's transforms on one PIL image at a time, a shuffling DataLoader with worker processes, float32 in
-torch's default memory format on all cores, `.item()` at every step.
+torch's default memory format, on all cores or on a GPU as torch sets it up, `.item()` at every step.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,6 +17,7 @@ from torchvision import transforms
 from iskit.data import Dataset
 from iskit.errors import InputError
 
+CPU = torch.device("cpu")
 TRANSFORMS: dict[str, Callable[[Dataset], list]] = {
     "none": lambda data: [],
     "standard": lambda data: [
@@ -42,7 +43,7 @@ class Images(torch.utils.data.Dataset):
 
 
 class Plain:
-    """Trains `model` on a data set on the host; `epoch()` is one walk through it.
+    """Trains `model` on `device` on a data set on the host; `epoch()` is one walk through it.
 
     augment: none, standard or randaugment|standard; workers: of the DataLoader; keep: whether they outlive an epoch;
     epochs: over which the learning rate falls to 0 in a straight line.
@@ -52,6 +53,7 @@ class Plain:
         self,
         model: nn.Module,
         data: Dataset,
+        device: torch.device = CPU,
         *,
         augment: str = "standard",
         workers: int = 4,
@@ -70,7 +72,7 @@ class Plain:
         test = Images(data.test_image, data.test_label, transforms.Compose(to_tensor))
         self.train: DataLoader = DataLoader(train, batch_size, shuffle=True, **kept)
         self.test: DataLoader = DataLoader(test, 2 * batch_size, **kept)
-        self.model = model
+        self.model, self.device = model.to(device), device
         self.optimizer = torch.optim.SGD(model.parameters(), lr, momentum, weight_decay=weight_decay)
         total = epochs * len(self.train)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: max(0.0, 1 - step / total))
@@ -88,6 +90,7 @@ class Plain:
         """After every step: summed loss, hits and rows of the batch."""
         self.model.train()
         for image, label in self.train:
+            image, label = image.to(self.device), label.to(self.device)
             self.optimizer.zero_grad()
             logits = self.model(image)
             loss = F.cross_entropy(logits, label)
@@ -102,6 +105,7 @@ class Plain:
         self.model.eval()
         total, hits = 0.0, 0
         for image, label in self.test:
+            image, label = image.to(self.device), label.to(self.device)
             logits = self.model(image)
             total += F.cross_entropy(logits, label, reduction="sum").item()
             hits += (logits.argmax(1) == label).sum().item()

@@ -22,7 +22,7 @@ from iskit.bench.plain import TRANSFORMS, Plain
 from iskit.bench.select import peak
 from iskit.evaluation import evaluate
 from iskit.experiment import Experiment
-from iskit.parts import build, choose, load
+from iskit.parts import build, choose, load, parts
 from iskit.probe import Step, keep_memory
 from iskit.run import Run
 from iskit.sweep import cores
@@ -136,8 +136,8 @@ class Kit:
 
     def __init__(self, experiment: Experiment):
         keep_memory()
-        cuda = torch.cuda.is_available() and experiment.device != "cpu"
-        self.trainer = Run(experiment).bind(torch.device("cuda" if cuda else "cpu"))
+        self.device = parts(experiment).device
+        self.trainer = Run(experiment).bind(self.device)
         self.choice = choose(experiment, self.trainer.model, self.trainer.data)
         self.trainer.bf16 = self.choice.precision == "bf16"
         self.threads = self.choice.threads
@@ -147,7 +147,7 @@ class Kit:
             next(self.steps)
         data = self.trainer.data
         shape = (data.channels, data.size, data.size)
-        self.net = None if cuda else Step(self.trainer.model, shape, experiment.batch_size)
+        self.net = None if self.device.type == "cuda" else Step(self.trainer.model, shape, experiment.batch_size)
 
     @property
     def precision(self) -> str:
@@ -157,7 +157,7 @@ class Kit:
         rows = self.trainer.meter.backward
         while self.trainer.meter.backward - rows < (images or len(self.trainer.data)):
             next(self.steps)
-        if self.trainer.device.type == "cuda":
+        if self.device.type == "cuda":
             torch.cuda.synchronize()
         return self.trainer.meter.backward - rows
 
@@ -177,12 +177,13 @@ class Kit:
 
 
 class Usual:
-    """The plain loop, on the host."""
+    """The plain loop, on the device that the kit would take; float32 as torch has it by default."""
 
     precision = "float32"
 
     def __init__(self, experiment: Experiment, way: Way):
         e = experiment
+        self.device = parts(e).device
         self.threads = way.threads or torch.get_num_threads()
         torch.set_num_threads(self.threads)
         # Trap: a spawned process spawns its own children too, which costs the DataLoader's workers seconds to start.
@@ -191,6 +192,7 @@ class Usual:
         self.plain = Plain(
             build(e, data).to(memory_format=torch.contiguous_format),
             data,
+            self.device,
             augment=e.augment,
             workers=way.workers or 0,
             keep=way.keep,
@@ -235,7 +237,7 @@ def _begin(number: int, experiment: Experiment, way: Way, root: Path) -> dict[st
     return {
         "flop": counted.flop,
         "bytes": counted.bytes,
-        "device": "cuda" if isinstance(made, Kit) and made.net is None else "cpu",
+        "device": made.device.type,
         "threads": made.threads,
         "precision": made.precision,
         "warmup_seconds": warmup,
@@ -258,5 +260,6 @@ def _end(number: int) -> dict[str, float]:
     seconds = time.perf_counter() - start
     found = {"eval_seconds": seconds, "peak_mb": peak() / 2**20}
     if isinstance(way, Kit):
+        way.trainer.watch.settle()
         found |= {f"{phase}_seconds": way.trainer.meter.seconds[phase] for phase in ("train", "scoring", "prepare")}
     return found
