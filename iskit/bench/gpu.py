@@ -60,7 +60,7 @@ class Found(NamedTuple):
 
 
 class First(NamedTuple):
-    """The first trainer of the process, and why it does not capture; seconds of a step, and of an evaluation."""
+    """The process's first trainer, why it does not capture or compile; seconds of a step, and of an evaluation."""
 
     trainer: Trainer
     reason: str
@@ -106,14 +106,14 @@ class Laboratory:
             warnings.simplefilter("always")
             advance(iter(trainer), SETTLE)
             measure(trainer.logits, self.data)
-        reasons = [str(warning.message) for warning in said if "one by one" in str(warning.message)]
+        reasons = [str(warning.message) for warning in said if str(warning.message).startswith("steps ")]
         step = self.seconds(trainer)
         with numerics(self.device, trainer.deterministic):
             start = self.now()
             measure(trainer.logits, self.data)
             evaluation = self.now() - start
         trainer.watch.settle()
-        return First(trainer, "; ".join(reasons) or "there is nothing to capture with", step, evaluation)
+        return First(trainer, "; ".join(reasons), step, evaluation)
 
     @property
     def base(self) -> float:
@@ -218,7 +218,7 @@ def _warmup(lab: Laboratory) -> Found:
 
 def _captured(lab: Laboratory, part: str) -> Found:
     good = captured(getattr(lab.first.trainer, part))
-    return Found(float(good), "", "yes", good, "" if good else lab.first.reason)
+    return Found(float(good), "", "yes", good, lab.first.reason)
 
 
 def _train(lab: Laboratory) -> Found:
