@@ -139,27 +139,24 @@ def test_large_images_are_the_same_by_tables_and_one_by_one(spec, channels, monk
         return used[-1]
 
     monkeypatch.setattr(f"iskit.augment.{spec.partition('(')[0]}.tables", spy)
-    for threads in (1, 2):
-        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+    for side in (128, 127):
+        monkeypatch.setattr("iskit.augment.tables.SIDE", side)
         outs.append(stage.image(image, index, 0))
-    assert [type(one) for one in used] == [OneByOne, Tables]
+    assert [type(one) for one in used] == [Tables, OneByOne]
     assert torch.equal(*outs)
     assert not torch.equal(outs[0], image)
 
 
 @pytest.mark.parametrize(
-    ("threads", "height", "width", "device", "way"),
+    ("height", "width", "device", "way"),
     [
-        (1, 32, 32, "cpu", Tables),
-        (1, 120, 120, "cpu", Tables),
-        (1, 120, 121, "cpu", OneByOne),
-        (2, 240, 240, "cpu", Tables),
-        (2, 241, 240, "cpu", OneByOne),
-        (1, 130, 130, "meta", Tables),
+        (32, 32, "cpu", Tables),
+        (120, 120, "cpu", Tables),
+        (120, 121, "cpu", OneByOne),
+        (130, 130, "meta", Tables),
     ],
 )
-def test_a_cpu_applies_pil_to_images_too_large_for_its_threads(threads, height, width, device, way, monkeypatch):
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+def test_a_cpu_applies_pil_to_large_images(height, width, device, way):
     assert type(tables(study(4, height, width), height, width, torch.device(device))) is way
 
 
