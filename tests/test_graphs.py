@@ -306,10 +306,10 @@ def test_the_tally_remembers_the_first_batch_without_a_number(place):
         tally.see(torch.arange(size) + 10 * number, target[:size], logits[:size], loss[:size])
     assert tally.wrong.tolist() == [-1, 10 * place + 1, -1, 10 * place + 3]
     assert tally.fine == place
-    assert tally.sums[1:].tolist() == [31, 31]
+    assert (tally.hits, tally.rows) == (31, 31)
     tally.reset()
     assert tally.alright
-    assert tally.sums.tolist() == [0, 0, 0]
+    assert (tally.loss, tally.hits, tally.rows) == (0, 0, 0)
 
 
 def test_without_waiting_the_same_trouble_is_told_at_the_next_evaluation(make):
