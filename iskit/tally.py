@@ -28,9 +28,9 @@ class Tally:
         self.fine += self.alright
 
     def means(self) -> tuple[float, float]:
-        """Of the rows seen: loss, and the share of hits. Waits for the device."""
+        """Of the rows seen: loss, and hits in percent. Waits for the device."""
         loss, hits, rows = torch.stack([self.loss, self.hits, self.rows]).tolist()
-        return loss / max(rows, 1), hits / max(rows, 1)
+        return loss / max(rows, 1), 100 * hits / max(rows, 1)
 
     def reset(self) -> None:
         for tensor, value in ((self.loss, 0), (self.hits, 0), (self.rows, 0), (self.wrong, -1), (self.fine, 0)):

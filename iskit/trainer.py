@@ -220,7 +220,7 @@ class Trainer:
             accuracy, loss = measure(self.logits, self.data)
         self.watch.settle()
         self._check()
-        train_loss, train_hits = self.tally.means()
+        train_loss, train_accuracy = self.tally.means()
         rate = self.lr * self.schedule(self.times[-1])
         self._begin_tally()
         self.history.record(
@@ -231,7 +231,7 @@ class Trainer:
             accuracy=accuracy,
             loss=loss,
             equivalent_budget=self.budget.equivalent(self.meter),
-            train_accuracy=100 * train_hits,
+            train_accuracy=train_accuracy,
             train_loss=train_loss,
         )
 
