@@ -2,6 +2,7 @@
 
 import csv
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +31,19 @@ class MiniImagenet(Loader):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.folder = root() / self.path if self.path else self.data_dir / "mini-imagenet"
-        rows = [row for part in PARTS for row in _rows(self.folder / part)]
-        if len(rows) != TOTAL:
+        self.rows = [row for part in PARTS for row in _rows(self.folder / part)]
+        if len(self.rows) != TOTAL:
             raise InputError(
-                f"mini-ImageNet has {TOTAL} rows, the csv files in {self.folder} {len(rows)}: fetch them again"
+                f"mini-ImageNet has {TOTAL} rows, the csv files in {self.folder} {len(self.rows)}: fetch them again"
             )
-        self.names = tuple(sorted({label for _, label in rows}))
-        number = {name: i for i, name in enumerate(self.names)}
-        self.label = np.array([number[label] for _, label in rows])
-        self.images = [self.folder / "images" / name for name, _ in rows]
+
+    @cached_property
+    def images(self) -> list[Path]:
+        return [self.folder / "images" / name for name, _ in self.rows]
 
     def about(self) -> About:
-        return About(self.names, mean=(0.4728, 0.4487, 0.4031), std=(0.2744, 0.2663, 0.2806))
+        names = tuple(sorted({label for _, label in self.rows}))
+        return About(names, mean=(0.4728, 0.4487, 0.4031), std=(0.2744, 0.2663, 0.2806))
 
     def source(self) -> Any:
         missing = [path for path in self.images if not path.exists()]
@@ -52,27 +54,35 @@ class MiniImagenet(Loader):
         return fingerprint([*(self.folder / part for part in PARTS), *self.images])
 
     def read(self) -> tuple[Split, Split]:
+        number = {name: i for i, name in enumerate(self.about().classes)}
+        label = np.array([number[name] for _, name in self.rows])
         order = np.random.RandomState(42).permutation(TOTAL)
-        return self._split(order[:TRAIN]), self._split(order[TRAIN:])
+        return self._split(label, order[:TRAIN]), self._split(label, order[TRAIN:])
 
-    def _split(self, order: np.ndarray) -> Split:
+    def _split(self, label: np.ndarray, order: np.ndarray) -> Split:
         def image(rows: np.ndarray, size: int) -> np.ndarray:
             paths = [self.images[row] for row in order[rows]]
             return decode_all(((path, str(path)) for path in paths), len(paths), size, "decoding mini-ImageNet")
 
-        return Split(self.label[order], image)
+        return Split(label[order], image)
 
 
 def _rows(path: Path) -> list[tuple[str, str]]:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            rows = [(row["filename"], row["label"]) for row in reader]
+        about = path.stat()
+        return _read(path, about.st_size, about.st_mtime_ns)
     except OSError as error:
         raise InputError(
             f"{path} cannot be opened ({error.strerror}): put mini-ImageNet's {', '.join(PARTS)} and the folder "
             f"images/ with the files that they name into {path.parent}, or give path="
         ) from None
+
+
+@lru_cache(maxsize=len(PARTS))  # a sweep makes a loader for every run, to check it
+def _read(path: Path, size: int, modified: int) -> list[tuple[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [(row["filename"], row["label"]) for row in csv.DictReader(file)]
     except (KeyError, UnicodeDecodeError, csv.Error):
         raise InputError(f"{path} lacks the columns filename,label: give the published csv file") from None
     if not all(name and label for name, label in rows):
