@@ -1,6 +1,7 @@
 """Files that are whole or absent: written under a temporary name, then renamed. And where the project lies."""
 
 import glob
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -38,6 +39,11 @@ def remove_temporaries(path: Path) -> None:
     """Those that killed processes left of `path`: only under a lock that every writer of it takes."""
     for temporary in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         temporary.unlink(missing_ok=True)
+
+
+def digest(value: Any) -> str:
+    """Of a JSON value: a short name for what is kept under it."""
+    return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -107,18 +107,17 @@ class Steps:
 
     def _capture(self, key: Hashable, inputs: tuple[Tensor, ...]) -> None:
         assert self.record is not None
-        if self.fast is not None:
-            try:
-                with self.undone():
-                    self.graphs[key] = Recorded(self.fast, inputs, self.record)
-                return
-            except torch.OutOfMemoryError:
+        try:
+            with self.undone():
+                self.graphs[key] = Recorded(self.fast or self.plain, inputs, self.record)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            if self.fast is None:
                 raise
-            except Exception as error:  # a machine without a C compiler, say: a graph does not need one
-                self.fast = None
-                _say(f"{type(error).__name__}: {error}", "are captured without being compiled, somewhat slower")
-        with self.undone():
-            self.graphs[key] = Recorded(self.plain, inputs, self.record)
+            self.fast = None  # a machine without a C compiler, say: a graph does not need one
+            _say(f"{type(error).__name__}: {error}", "are captured without being compiled, somewhat slower")
+            self._capture(key, inputs)
 
     def forget(self) -> None:
         """Drops the graphs: tensors that they know have been replaced."""

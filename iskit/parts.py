@@ -1,8 +1,6 @@
 """What an experiment's settings stand for: parts by name, data in memory, a model with its first weights."""
 
 import functools
-import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,8 +52,7 @@ def parts(experiment: Experiment) -> Parts:
 
 def source(dataset: str, data_dir: Path) -> str:
     """A hash that changes when the files of a data set do, or where they lie, or when they were written."""
-    known = json.dumps(datasets.create(dataset, data_dir).source(), sort_keys=True)
-    return hashlib.blake2b(known.encode(), digest_size=8).hexdigest()
+    return files.digest(datasets.create(dataset, data_dir).source())
 
 
 def load(dataset: str, data_dir: Path, validation: int, device: torch.device) -> Dataset:

@@ -10,8 +10,6 @@ contiguous by more than 2 %.
 import copy
 import ctypes
 import functools
-import hashlib
-import json
 import math
 import platform
 import time
@@ -62,8 +60,7 @@ def choose(
         "precision": precision,
         "rule": [THREAD, BF16, ROWS],
     }
-    name = hashlib.blake2b(json.dumps(key, sort_keys=True).encode(), digest_size=8).hexdigest()
-    path = folder / f"{name}.json"
+    path = folder / f"{files.digest(key)}.json"
     with ExitStack() as lock:
         with suppress(InputError):  # cannot be written
             lock.enter_context(locked(folder / "probe.lock"))  # one at a time: two would measure each other

@@ -220,8 +220,8 @@ class Run:
                 raise
             self._keep(trainer)
             if e.keep_model:
-                state = {name: value.cpu() for name, value in trainer.model.state_dict().items()}
-                files.write(self.path / "model.pt", lambda path: torch.save(state, path))
+                weights = {name: value.cpu() for name, value in trainer.model.state_dict().items()}
+                files.write(self.path / "model.pt", lambda path: torch.save(weights, path))
             # Last, for it is what makes the run finished.
             files.write_json(self.path / "result.json", {**summary(trainer), "data": origin})
             self._status("finished", t=1.0)

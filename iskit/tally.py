@@ -33,9 +33,10 @@ class Tally:
         return loss / max(rows, 1), 100 * hits / max(rows, 1)
 
     def reset(self) -> None:
-        for tensor, value in ((self.loss, 0), (self.hits, 0), (self.rows, 0), (self.wrong, -1), (self.fine, 0)):
-            tensor.fill_(value)
+        for count in (self.loss, self.hits, self.rows, self.fine):
+            count.zero_()
         self.alright.fill_(True)
+        self.wrong.fill_(-1)
 
     def state_dict(self) -> dict[str, Tensor]:
         return dict(vars(self))

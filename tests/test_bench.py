@@ -16,7 +16,7 @@ from torch import nn
 
 from iskit import files, graphs
 from iskit.augment import Pipeline
-from iskit.bench import figures, gpu, limits, report, train
+from iskit.bench import figures, gpu, laboratory, limits, report, train
 from iskit.bench.limits import ceiling, work
 from iskit.bench.plain import TRANSFORMS, Images, Plain
 from iskit.bench.select import overhead, selection
@@ -338,13 +338,12 @@ def test_the_usual_ways_compare_every_augmentation():
 # --- The check of a GPU, where there is none ---
 
 
-SMALL = {"examples": 160, "model": "cnn(width=2)", "batch_size": 32, "steps": 4, "device": "cpu"}
+SMALL = {"examples": 160, "model": "cnn(width=2)", "batch_size": 32, "steps": 4, "epochs": 3, "settle": 2,
+         "device": "cpu"}  # fmt: skip
 
 
 @pytest.fixture
 def small(monkeypatch):
-    monkeypatch.setattr(gpu, "EPOCHS", 3)
-    monkeypatch.setattr(gpu, "SETTLE", 2)
     monkeypatch.setattr(gpu, "SAMPLERS", ("p",))
 
 
@@ -363,7 +362,7 @@ class Fast(nn.Module):
 def apart(make, monkeypatch, compiled):
     rehearse_in(monkeypatch, compiled)
     trainer = make("unif", budget=1, lr=0.1, epochs=8)
-    found = gpu.compare(trainer)
+    found = laboratory.compare(trainer)
     for _ in trainer:
         pass
     assert len(found) == 2 * trainer.meter.steps
@@ -389,7 +388,7 @@ def test_an_update_that_a_graph_leaves_out_is_found(make, monkeypatch):
 def test_comparing_does_not_change_the_run(make, monkeypatch):
     rehearse_in(monkeypatch)
     one, other = make("p", "standard|mixup"), make("p", "standard|mixup")
-    assert set(gpu.compare(one)) <= {0.0}
+    assert set(laboratory.compare(one)) <= {0.0}
     for _ in zip(one, other, strict=True):
         pass
     assert torch.equal(one.history.counts, other.history.counts)
@@ -452,10 +451,10 @@ def test_evaluation_is_timed_as_a_run_evaluates(small, monkeypatch):
         measured.append(list(entered))
 
     measured = []
-    monkeypatch.setattr(gpu, "numerics", numerics)
-    monkeypatch.setattr(gpu, "measure", measure)
+    monkeypatch.setattr(laboratory, "numerics", numerics)
+    monkeypatch.setattr(laboratory, "measure", measure)
     settings = {**SMALL, "device": torch.device("cpu")}
-    assert gpu.Laboratory(**settings).first.evaluation >= 0
+    assert laboratory.Laboratory(**settings).first.evaluation >= 0
     assert measured == [[False], [False]]
 
 
@@ -470,8 +469,8 @@ for name in (
 
 from iskit.bench import gpu
 
-gpu.EPOCHS, gpu.SETTLE, gpu.SAMPLERS = 3, 2, ("p",)
-gpu.main(examples=160, model="cnn(width=2)", batch_size=32, steps=4, device="cpu")
+gpu.SAMPLERS = ("p",)
+gpu.main(examples=160, model="cnn(width=2)", batch_size=32, steps=4, epochs=3, settle=2, device="cpu")
 """
 
 

@@ -1,6 +1,7 @@
 """Steps as graphs: what a CPU can show with a stand-in for the capture, and what only a GPU can."""
 
 import itertools
+import os
 import warnings
 from contextlib import contextmanager, nullcontext, suppress
 
@@ -10,6 +11,7 @@ from test_trainer import BUDGET, dropping, ends_alike, finish, rows
 
 from iskit import graphs
 from iskit.bench import gpu as bench
+from iskit.bench import laboratory
 from iskit.errors import Diverged, InputError
 from iskit.experiment import Experiment
 from iskit.graphs import Recorded, Steps, undone
@@ -362,6 +364,8 @@ def test_full_memory_at_a_capture_is_no_reason_to_go_on_eagerly(rehearsed):
 
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_numerics_sets_torchs_switches_and_puts_them_back(deterministic):
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"]  # set at import: without it a repeatable product is refused
+
     def switches():
         cudnn = torch.backends.cudnn
         return torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, cudnn.benchmark, cudnn.enabled
@@ -519,10 +523,8 @@ def test_the_capture_comes_after_trial_runs_on_the_same_side_stream(monkeypatch)
 
 def test_the_checks_themselves_run_without_a_gpu(monkeypatch):
     rehearse_in(monkeypatch)
-    monkeypatch.setattr(bench, "EPOCHS", 3)
-    monkeypatch.setattr(bench, "SETTLE", 2)
     monkeypatch.setattr(bench, "SAMPLERS", ("p", "selective_backprop(beta=1, history=32)"))
-    found = bench.gpu(160, "cnn(width=2)", 32, 4, device="cpu").set_index("check")
+    found = bench.gpu(160, "cnn(width=2)", 32, 4, 3, 2, device="cpu").set_index("check")
     assert found.loc["train, standard", "value"] > 0
     for check in ("captured", "captured, evaluation", "deterministic run repeats", "deterministic run resumes"):
         assert found.loc[check, "good"]
@@ -557,9 +559,9 @@ def no_waiting():
 def test_gpu_losses_of_graph_and_eager_agree_at_each_of_200_steps(make, digits, name):
     trainer = make(name, "standard", digits.to("cuda"), budget=1, epochs=6, batch_size=32, lr=0.02, evals=4)
     graph = trainer.learn
-    apart = bench.compare(trainer)
+    apart = laboratory.compare(trainer)
     finish(trainer)
-    assert bench.captured(graph)
+    assert laboratory.captured(graph)
     assert all(each < bench.APART for each in apart)
     assert len(apart) == 2 * trainer.meter.steps
 

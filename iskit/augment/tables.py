@@ -23,7 +23,7 @@ BLENDS = ("Color", "Sharpness")
 FAMILIES = (("Identity",), MOVES, LEVELS + OWN_LEVELS, BLENDS, ("Cutout",))
 OUTSIDE = 1 << 40  # where a moved image shows nothing
 PIECE = 1 << 22  # bytes of images a CPU thread has at a time: enough work to share, little enough to stay in its cache
-SIDE = 120  # of larger images PIL is faster than a CPU thread with tables, as fast as four
+SIDE = 120  # of larger images PIL is faster than a CPU thread with tables, about as fast as four
 
 # One operation an image: setting (n,) int64 into the list of settings; x, y (n,) float64, in pixels, place a cutout.
 Step = tuple[Tensor, Tensor, Tensor]

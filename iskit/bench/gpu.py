@@ -4,12 +4,9 @@ python -m iskit.bench.gpu        # row by row, shown and kept at once as outputs
 """
 
 import copy
-import itertools
 import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import cached_property, partial
+from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
@@ -17,22 +14,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from iskit import files, graphs, probe
-from iskit.augment import Pipeline
-from iskit.data import Dataset
+from iskit import files, probe
+from iskit.bench.laboratory import BUDGET, Laboratory, NotCaptured, advance, captured, compare, finish, layout, need
 from iskit.errors import InputError
-from iskit.evaluation import measure
-from iskit.feed import GPU_CHUNK
-from iskit.graphs import Steps, compiled
-from iskit.models import models
-from iskit.numerics import numerics
-from iskit.samplers import Sampler, samplers
-from iskit.schedules import linear
 from iskit.summary import commit
-from iskit.trainer import Trainer
 
-BUDGET, EPOCHS, EVALS = 0.3, 200, 20  # the run whose seconds are told
-SETTLE = 20  # steps before a measurement: they capture, and choose algorithms
+EVALS = 20  # of the run whose seconds are told
 LONGEST = 120.0  # seconds that the whole run may take to be measured and not extrapolated
 SAMPLERS = ("p", "c", "gnorm(tau_min=0)", "selective_backprop")
 AUGMENTS = ("randaugment|standard", "standard|mixup", "standard|ricap")
@@ -45,10 +32,6 @@ DRIFT = 0.05  # of training losses over many steps, or twice what bf16 alone mak
 Rows = list[dict[str, Any]]
 
 
-class NotCaptured(Exception):
-    """Steps ran one by one, so that nothing is shown of graphs."""
-
-
 class Found(NamedTuple):
     """Of a check; good: None where nothing is asked, or nothing is shown."""
 
@@ -59,96 +42,13 @@ class Found(NamedTuple):
     note: str = ""
 
 
-class First(NamedTuple):
-    """The process's first trainer, why it does not capture or compile; seconds of a step, and of an evaluation."""
-
-    trainer: Trainer
-    reason: str
-    step: float
-    evaluation: float
-
-
-class Laboratory:
-    """Trainers of one model, compiled once, begun anew for each, on images of CIFAR-10's shape and number."""
-
-    def __init__(self, examples: int, model: str, batch_size: int, steps: int, device: torch.device):
-        random = torch.Generator().manual_seed(0)
-        label = torch.randint(10, (examples + examples // 5,), generator=random)
-        image = torch.randint(156, (len(label), 32, 32, 3), generator=random) + 11 * label.view(-1, 1, 1, 1)
-        parts = image.byte().split(examples), label.split(examples)  # brighter, the higher its class: to be learnt
-        (train, test), (train_label, test_label) = parts
-        grey, spread = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
-        data = Dataset(train, train_label, test, test_label, mean=grey, std=spread, classes=tuple("0123456789"))
-        self.data, self.batch_size, self.steps, self.device = data.to(device), batch_size, steps, device
-        self.model = models.create(model, 10, 3, 32).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.start = copy.deepcopy(self.model.state_dict())
-
-    def trainer(self, sampler: str = "unif", augment: str = "standard", **settings: Any) -> Trainer:
-        self.model.load_state_dict(self.start)
-        settings = {"budget": BUDGET, "epochs": EPOCHS, "evals": 1, "lr": 0.05, "schedule": linear, **settings}
-        return Trainer(
-            self.model,
-            self.data,
-            samplers.create(sampler),
-            Pipeline.parse(augment),
-            batch_size=self.batch_size,
-            **settings,
-        )
-
-    def budget(self, steps: int) -> float:
-        return steps * self.batch_size / (EPOCHS * len(self.data))
-
-    @cached_property
-    def first(self) -> First:
-        trainer = self.trainer()
-        graphs._say.cache_clear()  # it says a reason once a process
-        with warnings.catch_warnings(record=True) as said, numerics(self.device, trainer.deterministic):
-            warnings.simplefilter("always")
-            advance(iter(trainer), SETTLE)
-            measure(trainer.logits, self.data)
-        reasons = [str(warning.message) for warning in said if str(warning.message).startswith("steps ")]
-        step = self.seconds(trainer)
-        with numerics(self.device, trainer.deterministic):
-            start = self.now()
-            measure(trainer.logits, self.data)
-            evaluation = self.now() - start
-        trainer.watch.settle()
-        return First(trainer, "; ".join(reasons), step, evaluation)
-
-    @property
-    def base(self) -> float:
-        """Seconds of a plain step, captured."""
-        need(self.first.trainer.learn)
-        return self.first.step
-
-    def seconds(self, trainer: Trainer) -> float:
-        """Of a step, as trained, everything but warm-up and evaluation; once it scores candidates if it is to."""
-        run = iter(trainer)
-        advance(run, SETTLE)
-        if type(trainer.sampler).select is not Sampler.select:
-            while trainer.meter.forward_only == 0:
-                next(run)
-            advance(run, SETTLE)
-        before = copy.deepcopy(trainer.meter)
-        start = self.now()
-        advance(run, self.steps)
-        found = self.now() - start
-        trainer.meter.forward_only -= before.forward_only  # what is charged is what was timed
-        trainer.meter.forward -= before.forward
-        trainer.meter.backward -= before.backward
-        return found / self.steps
-
-    def now(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter()
-
-
 def gpu(
     examples: int = 50_000,
     model: str = "resnet18",
     batch_size: int = 128,
     steps: int = 400,
+    epochs: int = 200,
+    settle: int = 20,
     device: str = "cuda",
     show: Callable[[Rows], Any] | None = None,
 ) -> pd.DataFrame:
@@ -159,7 +59,7 @@ def gpu(
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("device='cuda' is not there: run this check where PyTorch finds a GPU")
-    lab = Laboratory(examples, model, batch_size, steps, torch.device(device))
+    lab = Laboratory(examples, model, batch_size, steps, epochs, settle, torch.device(device))
     rows: Rows = []
     for name, check in checks(lab).items():
         try:
@@ -184,7 +84,7 @@ def checks(lab: Laboratory) -> dict[str, Callable[[], Found]]:
         "evaluation": _evaluation,
         "peak memory": _memory,
         "train, compile=off": _eager,
-        f"B = {BUDGET}, {EPOCHS} epochs": _whole,
+        f"B = {BUDGET}, {lab.epochs} epochs": _whole,
         "its evaluations": _evaluations,
         "train, layout forced": _forced,
         "warm-up again": _again,
@@ -199,15 +99,6 @@ def checks(lab: Laboratory) -> dict[str, Callable[[], Found]]:
         "deterministic run resumes": partial(_repeats, steps=few, stop=few // 2),
     }
     return {name: partial(check, lab) for name, check in found.items()}
-
-
-def captured(steps: Steps) -> bool:
-    return steps.record is not None and bool(steps.graphs)
-
-
-def need(steps: Steps) -> None:
-    if not captured(steps):
-        raise NotCaptured
 
 
 def _warmup(lab: Laboratory) -> Found:
@@ -246,7 +137,7 @@ def _eager(lab: Laboratory) -> Found:
 
 
 def _whole(lab: Laboratory) -> Found:
-    whole = BUDGET * EPOCHS * len(lab.data) * lab.first.step / lab.batch_size
+    whole = BUDGET * lab.epochs * len(lab.data) * lab.first.step / lab.batch_size
     note = f"extrapolated from {lab.steps} steps"
     if whole < LONGEST:
         run = lab.trainer(evals=EVALS)
@@ -266,7 +157,7 @@ def _forced(lab: Laboratory) -> Found:
 
 def _again(lab: Laboratory) -> Found:
     trainer = lab.trainer()
-    advance(iter(trainer), SETTLE)
+    advance(iter(trainer), lab.settle)
     trainer.watch.settle()
     need(trainer.learn)
     return Found(trainer.meter.seconds["warmup"], "s", note="compiled anew, its kernels from the disk's cache")
@@ -291,25 +182,16 @@ def _augment(lab: Laboratory, spec: str) -> Found:
 
 
 def _randaugment(lab: Laboratory) -> Found:
-    _augmented(lab, lab.data.image, epoch=0)  # makes the tables
+    lab.augmented(AUGMENTS[0], lab.data.image, epoch=0)  # makes the tables
     start = lab.now()
-    _augmented(lab, lab.data.image, epoch=1)
+    lab.augmented(AUGMENTS[0], lab.data.image, epoch=1)
     seconds = lab.now() - start
     return Found(seconds, "s", "< 0.1", seconds < 0.1, f"{len(lab.data)} images, crop and flip too")
 
 
-def _augmented(lab: Laboratory, image: Tensor, epoch: int) -> list[Tensor]:
-    """Through RandAugment and the standard crop and flip, on the images' device, in the chunks of training."""
-    pipeline = Pipeline.parse(AUGMENTS[0])
-    pipeline.bind(seed=1, pad=lab.data.pad, flip=lab.data.flip)
-    index = torch.arange(len(image), device=image.device)
-    chunks = index.split(-(-GPU_CHUNK // image[0].numel()))
-    return [pipeline.image(image.index_select(0, chunk), chunk, epoch) for chunk in chunks]
-
-
 def _bytes(lab: Laboratory) -> Found:
     image = lab.data.image[:1000]
-    [here], [there] = (_augmented(lab, each, epoch=0) for each in (image, image.cpu()))
+    [here], [there] = (lab.augmented(AUGMENTS[0], each, epoch=0) for each in (image, image.cpu()))
     good = torch.equal(here.cpu(), there)
     return Found(float(good), "", "bit for bit", good, f"{len(image)} images")
 
@@ -322,28 +204,6 @@ def _steps(lab: Laboratory, steps: int) -> Found:
     need(graph)
     apart = torch.tensor(found).max().item()  # nan if one is
     return Found(apart, "", f"< {APART}", apart < APART, f"loss of each of {steps} steps, and after it: the largest")
-
-
-def compare(trainer: Trainer) -> list[float]:
-    """Has every further step taken eagerly too, from the same state, and undone. The list is to hold how far the
-    graph's loss is from the eager one, and the batch's loss after the update, of which the step's own knows nothing."""
-    steps = trainer.learn
-    found: list[float] = []
-
-    def step(*inputs: Tensor, **settings: Any) -> tuple[Tensor, ...]:
-        def losses(count: int) -> list[float]:
-            with steps.undone():
-                return [steps.plain(*inputs)[1].mean().item() for _ in range(count)]
-
-        eager = losses(2)
-        logits, loss = steps(*inputs, **settings)
-        # Relative, but of a tiny loss even rounding is a large part.
-        pairs = zip([loss.mean().item(), *losses(1)], eager, strict=True)
-        found.extend(abs(one - other) / max(other, 0.1) for one, other in pairs)
-        return logits, loss
-
-    trainer.learn = step  # type: ignore[assignment]
-    return found
 
 
 def _drift(lab: Laboratory, steps: int) -> Found:
@@ -366,7 +226,7 @@ def _waits(lab: Laboratory, spec: str, augment: str) -> Found:
         return Found(None, "", "no", note="not measured on a GPU")
     trainer = lab.trainer(spec, augment)
     run = iter(trainer)
-    advance(run, SETTLE)
+    advance(run, lab.settle)
     need(trainer.learn)
     left = (len(trainer.feed.walk.rows) - trainer.feed.walk.position) // lab.batch_size  # steps without planning
     torch.cuda.set_sync_debug_mode("error")
@@ -397,31 +257,6 @@ def _repeats(lab: Laboratory, steps: int, stop: int = 0) -> Found:
     one, other = end(), end(stop)
     good = all(torch.equal(value, other[key]) for key, value in one.items())
     return Found(float(good), "", "bit for bit", good, f"{steps} steps")
-
-
-def finish(run: Trainer) -> None:
-    for _ in run:
-        pass
-
-
-def advance(run: Iterator[float], steps: int) -> None:
-    for _ in itertools.islice(run, steps):
-        pass
-
-
-@contextmanager
-def layout() -> Iterator[None]:
-    """Compiles with convolutions' layout forced to channels-last, backward too."""
-    import torch._inductor.config as inductor
-
-    torch._dynamo.reset()
-    compiled.cache_clear()
-    try:
-        with inductor.patch(force_layout_optimization=True):
-            yield
-    finally:
-        torch._dynamo.reset()
-        compiled.cache_clear()
 
 
 def about() -> dict[str, Any]:

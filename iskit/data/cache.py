@@ -1,7 +1,6 @@
 """Decoded images on disk: made once, whole or absent, rebuilt if damaged."""
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -58,7 +57,7 @@ def cached(folder: Path, key: dict, make: Callable[[], dict[str, np.ndarray]]) -
     key: everything that determines the arrays, as JSON values. Two processes at once: the second waits.
     Raises InputError if they do not and the folder cannot be written or its disk is full; no half-written file is left.
     """
-    name = hashlib.blake2b(json.dumps(key, sort_keys=True).encode(), digest_size=8).hexdigest()
+    name = files.digest(key)
     path = folder / f"{name}.npz"
     arrays = _read(path)  # without the lock, which a read-only disk would refuse
     if arrays is not None:
