@@ -39,7 +39,7 @@ notebooks: setup
 check: lint test
 
 readme: setup
-	$(BIN)/python -c 'from pathlib import Path; from iskit.cards import write_readme; write_readme(Path("README.md"))'
+	$(BIN)/python -c 'from pathlib import Path; from iskit.views.cards import write_readme; write_readme(Path("README.md"))'
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -15,20 +15,20 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 # Looked up when first used: the training path must import without the notebooks' and the command line's libraries.
 # No name may be a module's: importing that module would hide it.
 _HOME = {
-    "Experiment": "iskit.experiment",
+    "Experiment": "iskit.study.experiment",
     "InputError": "iskit.errors",
-    "Run": "iskit.run",
-    "Sweep": "iskit.sweep",
-    "counts_of": "iskit.archive",
-    "diagnose": "iskit.diagnosis",
-    "fit": "iskit.fitting",
-    "grid": "iskit.sweep",
-    "history_of": "iskit.archive",
-    "methods": "iskit.cards",
-    "over_seeds": "iskit.archive",
-    "results": "iskit.archive",
-    "show": "iskit.cards",
-    "wrap": "iskit.loader",
+    "Run": "iskit.study.run",
+    "Sweep": "iskit.study.sweep",
+    "counts_of": "iskit.study.archive",
+    "diagnose": "iskit.own.diagnosis",
+    "fit": "iskit.own.fitting",
+    "grid": "iskit.study.sweep",
+    "history_of": "iskit.study.archive",
+    "methods": "iskit.views.cards",
+    "over_seeds": "iskit.study.archive",
+    "results": "iskit.study.archive",
+    "show": "iskit.views.cards",
+    "wrap": "iskit.own.loader",
 }
 __all__ = sorted(_HOME)
 

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from iskit import files
 from iskit.errors import Diverged, InputError, suggest
-from iskit.experiment import Experiment, check_names, read_yaml
+from iskit.study.experiment import Experiment, check_names, read_yaml
 
 app = typer.Typer(
     help="Budgeted training: choose which images to train on, or vary how they look?",
@@ -52,7 +52,7 @@ def read_settings(words: list[str]) -> dict[str, Any]:
 @app.command()
 def run(settings: Settings) -> None:
     """Train one experiment into outputs/STUDY/; a killed run goes on, a finished one is shown."""
-    from iskit.run import Run
+    from iskit.study.run import Run
 
     one = Run(Experiment.parse(read_settings(settings)))
     stop = _on_signal(lambda: None)
@@ -87,7 +87,7 @@ def sweep(
     settings: Settings, workers: Annotated[int | None, typer.Option(help="processes at once; default: by cores")] = None
 ) -> None:
     """Train every combination of settings that are lists, `seeds=3` among them; finished runs are kept."""
-    from iskit.sweep import Sweep, grid
+    from iskit.study.sweep import Sweep, grid
 
     experiments = grid(read_settings(settings))
     with Progress(
@@ -134,7 +134,7 @@ def bench(
 @app.command()
 def methods(name: Annotated[str | None, typer.Argument(help="a sampler or augmentation")] = None) -> None:
     """List every sampler and augmentation, or show one method's card."""
-    from iskit.cards import methods as known
+    from iskit.views.cards import methods as known
     from iskit.registry import CARD_FIELDS
 
     frame = known()
@@ -167,7 +167,7 @@ def results(study: Annotated[str | None, typer.Argument(help="a folder under out
 @app.command()
 def report(notebook: Path, path: Path) -> None:
     """Turn an executed notebook into one self-contained HTML file."""
-    from iskit.report import report as write
+    from iskit.views.report import report as write
 
     write(notebook, path)
     console.print(f"report: {path}")
@@ -187,8 +187,8 @@ def _on_signal(stop: Callable[[], None]) -> list[int]:
 
 
 def _table(study: str | None) -> None:
-    from iskit.archive import also_varies, over_seeds
-    from iskit.archive import results as read
+    from iskit.study.archive import also_varies, over_seeds
+    from iskit.study.archive import results as read
 
     frame = read(study)
     if frame.empty:

@@ -10,8 +10,8 @@ from iskit.augment import Pipeline
 from iskit.data import Dataset, datasets
 from iskit.models import models
 from iskit.samplers import samplers
-from iskit.schedules import schedules
-from iskit.trainer import Trainer
+from iskit.training.schedules import schedules
+from iskit.training.trainer import Trainer
 
 torch.set_num_threads(1)  # tests run beside each other, one a core
 

@@ -12,8 +12,8 @@ from iskit.augment import Pipeline
 from iskit.budget import Budget
 from iskit.data import Dataset, datasets
 from iskit.samplers import Batch, samplers
-from iskit.schedules import linear
-from iskit.trainer import Trainer
+from iskit.training.schedules import linear
+from iskit.training.trainer import Trainer
 
 
 @cache

@@ -14,7 +14,8 @@ import torch
 from test_graphs import rehearse_in
 from torch import nn
 
-from iskit import files, graphs
+from iskit import files
+from iskit.training import graphs
 from iskit.augment import Pipeline
 from iskit.bench import figures, gpu, laboratory, limits, report, train
 from iskit.bench.limits import ceiling, work
@@ -24,11 +25,11 @@ from iskit.bench.tasks import NOISE, tasks
 from iskit.bench.train import AUGMENTS, Way, training, ways
 from iskit.data import datasets
 from iskit.errors import InputError
-from iskit.experiment import Experiment
+from iskit.study.experiment import Experiment
 from iskit.models import models
 from iskit.samplers import samplers
-from iskit.schedules import linear
-from iskit.trainer import Trainer
+from iskit.training.schedules import linear
+from iskit.training.trainer import Trainer
 
 CUDA = torch.device("cuda")
 
@@ -400,7 +401,7 @@ def test_nothing_is_shown_of_graphs_that_could_not_be_captured(small, monkeypatc
     def refuse(function):
         raise RuntimeError("no such driver")
 
-    monkeypatch.setattr("iskit.trainer.recorder", lambda device, compile: refuse if compile == "auto" else None)
+    monkeypatch.setattr("iskit.training.trainer.recorder", lambda device, compile: refuse if compile == "auto" else None)
     graphs._say.cache_clear()
     with pytest.warns(UserWarning, match="no such driver"):
         graphs._say("RuntimeError: no such driver")  # it is said once a process

@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 import pytest
 from playwright.sync_api import TimeoutError, sync_playwright
 
-from iskit.report import PLOTLY, report
+from iskit.views.report import PLOTLY, report
 
 ROOT = Path(__file__).parent.parent
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

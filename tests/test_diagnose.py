@@ -11,7 +11,7 @@ from scipy import stats
 from torch import nn
 
 from iskit.data import Dataset, datasets
-from iskit.diagnosis import compare, diagnose, variance
+from iskit.own.diagnosis import compare, diagnose, variance
 from iskit.errors import InputError
 from iskit.samplers.gnorm import bound, probability, tau, with_replacement
 

@@ -11,7 +11,7 @@ import pytest
 from iskit.augment import Pipeline
 from iskit.cli import read_settings
 from iskit.errors import InputError
-from iskit.experiment import BYSTANDERS, Experiment, check_names, parameters_cell, read_yaml
+from iskit.study.experiment import BYSTANDERS, Experiment, check_names, parameters_cell, read_yaml
 from iskit.samplers import samplers
 
 FIELDS = {f.name: f for f in dataclasses.fields(Experiment)}

@@ -5,10 +5,10 @@ import copy
 import pytest
 import torch
 
-from iskit import feed as feed_module
+from iskit.training import feed as feed_module
 from iskit.augment import Pipeline
 from iskit.budget import Budget, Meter
-from iskit.feed import Feed
+from iskit.training.feed import Feed
 from iskit.randomness import Stream, permutation
 from iskit.samplers import Batch, Sampler, samplers
 

@@ -10,8 +10,8 @@ from iskit.augment import Pipeline
 from iskit.data import Dataset
 from iskit.errors import Diverged, InputError
 from iskit.samplers import samplers
-from iskit.schedules import schedules
-from iskit.trainer import Trainer
+from iskit.training.schedules import schedules
+from iskit.training.trainer import Trainer
 
 N, TEST, CLASSES = 240, 60, 4
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from iskit import gallery
+from iskit.views import gallery
 from iskit.augment import Pipeline
 from iskit.data import Dataset
 from iskit.errors import InputError

@@ -10,7 +10,7 @@ from stepwise import Losses, bound_sampler, network, pool_of, small, trainer, wi
 from iskit.data import Dataset
 from iskit.samplers import Batch, Outcome
 from iskit.samplers.gnorm import bound, constant_time, constant_variance, probability, tau, with_replacement
-from iskit.scorer import gradient_norm
+from iskit.training.scorer import gradient_norm
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_the_exact_norm_is_that_of_each_rows_own_gradient_without_frozen_parts(d
 def test_exact_norms_do_not_depend_on_the_chunks_they_are_made_in(data, monkeypatch):
     image, target = data.normalise(data.image[:7]), F.one_hot(data.label[:7], 10).float()
     whole = gradient_norm(network(data), image, target)
-    monkeypatch.setattr("iskit.scorer.GRADIENT_ELEMENTS", 1000)  # two rows at a time
+    monkeypatch.setattr("iskit.training.scorer.GRADIENT_ELEMENTS", 1000)  # two rows at a time
     torch.testing.assert_close(gradient_norm(network(data), image, target), whole)
 
 

@@ -9,17 +9,17 @@ import pytest
 import torch
 from test_trainer import BUDGET, dropping, ends_alike, finish, rows
 
-from iskit import graphs
+from iskit.training import graphs
 from iskit.bench import gpu as bench
 from iskit.bench import laboratory
 from iskit.errors import Diverged, InputError
-from iskit.experiment import Experiment
-from iskit.graphs import Recorded, Steps, undone
-from iskit.numerics import numerics
-from iskit.parts import build
-from iskit.run import Run, _compiled, build_again, kind
+from iskit.study.experiment import Experiment
+from iskit.training.graphs import Recorded, Steps, undone
+from iskit.training.numerics import numerics
+from iskit.study.parts import build
+from iskit.study.run import Run, _compiled, build_again, kind
 from iskit.samplers import Sampler, samplers
-from iskit.tally import Tally
+from iskit.training.tally import Tally
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -39,8 +39,8 @@ def rehearse(function):
 
 
 def rehearse_in(patch, compiled=lambda model: model):
-    patch.setattr("iskit.trainer.recorder", lambda device, compile: rehearse if compile == "auto" else None)
-    patch.setattr("iskit.trainer.compiled", compiled)
+    patch.setattr("iskit.training.trainer.recorder", lambda device, compile: rehearse if compile == "auto" else None)
+    patch.setattr("iskit.training.trainer.compiled", compiled)
 
 
 @pytest.fixture
@@ -388,7 +388,7 @@ def test_switches_are_set_within_steps_and_not_while_other_runs_take_their_turn(
         yield
         inside.pop()
 
-    monkeypatch.setattr("iskit.trainer.numerics", watched)
+    monkeypatch.setattr("iskit.training.trainer.numerics", watched)
     trainer = make(deterministic=True)
     learn, used = trainer.learn, []
     monkeypatch.setattr(trainer, "learn", lambda *a, **k: (used.append([*inside]), learn(*a, **k))[1])
@@ -436,7 +436,7 @@ def test_several_seeds_are_compiled_once(tmp_path, monkeypatch):
         result = numbers(run.train())
         once.append(len(compiles))
         with monkeypatch.context() as patch:
-            patch.setattr("iskit.trainer.recorder", lambda device, compile: None)
+            patch.setattr("iskit.training.trainer.recorder", lambda device, compile: None)
             assert result == numbers(Run(run.experiment, tmp_path / "eager").train())
     assert once == [3, 3]  # training, scoring, evaluating
     graphs.compiled.cache_clear()

@@ -7,7 +7,7 @@ from iskit.augment import Pipeline
 from iskit.data import datasets
 from iskit.models import models
 from iskit.samplers import samplers
-from iskit.trainer import Trainer
+from iskit.training.trainer import Trainer
 
 
 def train(spec, data, **settings):

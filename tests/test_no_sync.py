@@ -15,11 +15,11 @@ from iskit.augment import Pipeline, augments, blend
 from iskit.augment.tables import Tables
 from iskit.budget import Budget, Meter
 from iskit.data import Dataset
-from iskit.feed import Feed
-from iskit.history import History
+from iskit.training.feed import Feed
+from iskit.training.history import History
 from iskit.samplers import Outcome, Sampler, samplers
-from iskit.tally import Tally
-from iskit.walk import Walk
+from iskit.training.tally import Tally
+from iskit.training.walk import Walk
 
 META = torch.device("meta")
 # Samplers that look at the model once a step or pool may read once a step: that is how they steer.
@@ -93,7 +93,7 @@ def device_only(monkeypatch):
 
     assert torch.equal(on_device(torch.arange(4), 5), one_hot(torch.arange(4), 5))
     monkeypatch.setattr(F, "one_hot", on_device)
-    monkeypatch.setattr("iskit.scorer.check_finite", lambda *_: None)  # of a CPU alone
+    monkeypatch.setattr("iskit.training.scorer.check_finite", lambda *_: None)  # of a CPU alone
 
     @functools.lru_cache
     def tables(settings, height, width, device):
@@ -134,7 +134,7 @@ def counted_steps(make, patch, spec, augment, steps=40):
         return call
 
     patch.setattr(Walk, "_plan", unseen(Walk._plan))
-    patch.setattr("iskit.feed.blend", unseen(blend))  # its shares lie on the host, as the tests on "meta" show
+    patch.setattr("iskit.training.feed.blend", unseen(blend))  # its shares lie on the host, as the tests on "meta" show
     select, pools = trainer.sampler.select, []
     trainer.sampler.select = lambda pool, score: (pools.append(len(pool)), select(pool, score))[1]
     found = []
@@ -257,11 +257,11 @@ def test_augmentations_work_where_nothing_can_be_read(augment):
 
 
 def test_a_gpu_augments_much_at_once(monkeypatch):
-    monkeypatch.setattr("iskit.feed.CPU_CHUNK", 8)
+    monkeypatch.setattr("iskit.training.feed.CPU_CHUNK", 8)
     _, feed, data = on_meta("unif", "standard")
     feed.batch(0.0, None)  # type: ignore[arg-type]
     assert len(feed.view) == len(data)
-    monkeypatch.setattr("iskit.feed.GPU_CHUNK", 64 * 12 + 1)  # images of 64 bytes
+    monkeypatch.setattr("iskit.training.feed.GPU_CHUNK", 64 * 12 + 1)  # images of 64 bytes
     feed.forget()
     feed.batch(0.0, None)  # type: ignore[arg-type]
     assert len(feed.view) == 13

@@ -18,11 +18,11 @@ from papermill.clientwrap import PapermillNotebookClient
 from PIL import Image
 
 import iskit
-import iskit.report as report_module
-from iskit.engine import Refused
-from iskit.experiment import Experiment, parameters_cell
-from iskit.notebook import assignments
-from iskit.report import report
+import iskit.views.report as report_module
+from iskit.views.engine import Refused
+from iskit.study.experiment import Experiment, parameters_cell
+from iskit.views.notebook import assignments
+from iskit.views.report import report
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 ROOT = Path(__file__).parent.parent

@@ -89,15 +89,15 @@ for name in (
 import torch
 
 torch.set_num_threads(1)
-import iskit.augment, iskit.data, iskit.models, iskit.samplers, iskit.schedules, iskit.trainer
+import iskit.augment, iskit.data, iskit.models, iskit.samplers, iskit.training.schedules, iskit.training.trainer
 
 label = torch.arange(12) % 2
 image = torch.zeros(12, 8, 8, 1, dtype=torch.uint8)
 data = iskit.data.Dataset(image, label, image, label, (0.5,), (0.5,), ("a", "b"))
-trainer = iskit.trainer.Trainer(
+trainer = iskit.training.trainer.Trainer(
     iskit.models.models.create("cnn(width=2)", 2, 1, 8), data, iskit.samplers.samplers.create("unif"),
     iskit.augment.Pipeline.parse("standard|mixup"), budget=0.5, epochs=2, batch_size=4, lr=0.1,
-    schedule=iskit.schedules.schedules["linear"],
+    schedule=iskit.training.schedules.schedules["linear"],
 )
 print(list(trainer)[-1], len(trainer.history.frame()))
 """

@@ -15,12 +15,12 @@ import pytest
 import torch
 from torch import nn
 
-from iskit import probe
+from iskit.training import probe
 from iskit.errors import InputError
-from iskit.experiment import Experiment
+from iskit.study.experiment import Experiment
 from iskit.models import models
-from iskit.probe import Choice, choose
-from iskit.run import Run
+from iskit.training.probe import Choice, choose
+from iskit.study.run import Run
 
 SHAPE = (1, 8, 8)
 
@@ -216,7 +216,7 @@ def test_a_resumed_run_goes_on_with_what_it_began_with(tmp_path, monkeypatch):
 def test_freed_memory_is_kept():
     """In a process of its own: it cannot be taken back."""
     code = (
-        "import torch; from iskit.probe import keep_memory\n"
+        "import torch; from iskit.training.probe import keep_memory\n"
         "def resident(): return int(open('/proc/self/statm').read().split()[1]) * 4096\n"
         "def grown():\n"
         "    before = resident(); block = torch.ones(10 << 20); del block; return resident() - before\n"

@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-from iskit.cards import readme_tables
-from iskit.experiment import check_names, read_yaml
-from iskit.sweep import grid
+from iskit.views.cards import readme_tables
+from iskit.study.experiment import check_names, read_yaml
+from iskit.study.sweep import grid
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

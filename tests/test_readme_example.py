@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from iskit.experiment import Experiment, read_yaml
+from iskit.study.experiment import Experiment, read_yaml
 from iskit.models import models
 from iskit.samplers import samplers
 

@@ -10,7 +10,7 @@ from iskit.errors import InputError, suggest
 from iskit.models import models
 from iskit.registry import CARD_FIELDS, Card, Registry
 from iskit.samplers import samplers
-from iskit.schedules import schedules
+from iskit.training.schedules import schedules
 
 REGISTRIES = {r.kind: r for r in (samplers, augments, models, schedules, datasets)}
 PARTS = [(kind, name) for kind, registry in REGISTRIES.items() for name in registry]

@@ -19,8 +19,8 @@ import torch
 
 import iskit
 from iskit.errors import InputError
-from iskit.experiment import Experiment
-from iskit.run import Run
+from iskit.study.experiment import Experiment
+from iskit.study.run import Run
 
 TINY = {"dataset": "digits(limit=200)", "model": "cnn(width=4)", "epochs": 12, "evals": 6, "budget": 0.5}
 SETTINGS = {
@@ -39,8 +39,8 @@ import json, os, sys, time
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from iskit.experiment import Experiment
-from iskit.run import Run
+from iskit.study.experiment import Experiment
+from iskit.study.run import Run
 Run(Experiment(dataset="digits(limit=200)")).bind(torch.device("cpu"))  # imports what there is to import
 for line in sys.stdin:
     job = json.loads(line)

@@ -19,9 +19,9 @@ from PIL import Image
 
 import iskit
 from iskit.errors import InputError
-from iskit.experiment import Experiment
-from iskit.run import Run
-from iskit.sweep import Sweep, grid
+from iskit.study.experiment import Experiment
+from iskit.study.run import Run
+from iskit.study.sweep import Sweep, grid
 
 TINY = {"dataset": "digits(limit=200)", "model": "cnn(width=4)", "epochs": 4, "evals": 4}
 
@@ -132,7 +132,7 @@ def test_full_memory_is_told_with_what_to_lower(where, error, tmp_path, monkeypa
     def full(*args):
         raise error
 
-    monkeypatch.setattr(f"iskit.run.{where}", full)
+    monkeypatch.setattr(f"iskit.study.run.{where}", full)
     message = r"memory does not hold batch_size=32 of model='cnn\(width=4\)' on dataset=.*: lower batch_size"
     with pytest.raises(InputError, match=message) as told:
         Run(Experiment(**TINY), tmp_path).train()
@@ -171,7 +171,7 @@ def test_killed_process_goes_on_to_the_same_numbers(tmp_path, how):
     whole.train()
     parted = Run(experiment, tmp_path / "outputs")
     code = (
-        "import time; from pathlib import Path; from iskit.run import Run; from iskit.experiment import Experiment\n"
+        "import time; from pathlib import Path; from iskit.study.run import Run; from iskit.study.experiment import Experiment\n"
         f"run = Run(Experiment.parse({settings!r}), Path({str(tmp_path / 'outputs')!r}), checkpoint_seconds=0.05)\n"
         "for t in run: time.sleep(0.01)\n"
     )
@@ -318,7 +318,7 @@ def test_no_results_is_an_empty_frame(tmp_path):
 def test_workers_end_when_their_sweep_is_killed(tmp_path):
     settings = {**TINY, "epochs": 4000, "sampler": ["unif", "scan"], "study": "orphans"}
     code = (
-        "from pathlib import Path; from iskit.sweep import Sweep, grid\n"
+        "from pathlib import Path; from iskit.study.sweep import Sweep, grid\n"
         "if __name__ == '__main__':\n"
         f"    for news in Sweep(grid({settings!r}), workers=2, outputs=Path({str(tmp_path)!r})): pass\n"
     )

@@ -14,7 +14,7 @@ from iskit.errors import InputError
 from iskit.randomness import Stream, permutation, uniform_all
 from iskit.samplers import Batch, Outcome, Sampler, samplers
 from iskit.samplers.draw import successive
-from iskit.trainer import Trainer
+from iskit.training.trainer import Trainer
 
 ALL = list(samplers)
 # sgd is the full run: its card says that it is always neutral, and a smaller budget is refused.

@@ -16,13 +16,13 @@ from iskit.budget import Budget, Meter
 from iskit.data import Dataset
 from iskit.errors import InputError
 from iskit.models import models
-from iskit.proxy import ProxyTrainer
+from iskit.training.proxy import ProxyTrainer
 from iskit.randomness import Stream, permutation, uniform
 from iskit.samplers import Batch, ProxyRun, Sampler, samplers
 from iskit.samplers.coreset import SCORES
 from iskit.samplers.draw import inclusion, permuted, ranking, successive
 from iskit.samplers.subset import By
-from iskit.trainer import Trainer
+from iskit.training.trainer import Trainer
 
 SMALL = "proxy='cnn(width=2)', proxy_epochs=2"
 SPECS = [
@@ -605,7 +605,7 @@ def test_proxy_traces_belong_to_their_examples(monkeypatch: pytest.MonkeyPatch):
     always_b = nn.Sequential(nn.Flatten(), nn.Linear(36, 3))
     nn.init.zeros_(always_b[1].weight)  # type: ignore[arg-type]
     always_b[1].bias.data = torch.tensor([0.0, 1.0, 0.0])  # type: ignore[union-attr]
-    monkeypatch.setattr("iskit.proxy.LR", 0.0)
+    monkeypatch.setattr("iskit.training.proxy.LR", 0.0)
     monkeypatch.setattr(models, "create", lambda *_: always_b)
     train = permutation(0, 1, 0, 60)[:40]
     run = proxy_trainer(data)("cnn", 3, train)
@@ -665,7 +665,7 @@ def test_proxy_cache_knows_all_that_matters(tmp_path: Path):
 
 
 def test_proxy_that_diverges_says_so(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("iskit.proxy.LR", float("inf"))
+    monkeypatch.setattr("iskit.training.proxy.LR", float("inf"))
     with pytest.raises(RuntimeError, match="proxy 'cnn'"):
         proxy_trainer(dataset(40))("cnn", 1, torch.arange(40))
 

@@ -16,7 +16,7 @@ from iskit.data import Dataset
 from iskit.errors import InputError
 from iskit.samplers import Batch, Outcome, samplers
 from iskit.samplers.draw import permuted
-from iskit.scorer import Scorer, eval_mode
+from iskit.training.scorer import Scorer, eval_mode
 
 STEPWISE = [
     "selective_backprop(beta=1, history=48)",

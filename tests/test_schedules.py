@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from iskit.errors import InputError
-from iskit.schedules import schedules
+from iskit.training.schedules import schedules
 
 STEPS = 600
 STARTS = [step / STEPS for step in range(STEPS)]  # t at the start of each step

@@ -12,7 +12,7 @@ from stepwise import Losses, bound_sampler, pool_of, small, trainer, within
 from iskit.augment import Pipeline
 from iskit.budget import Budget, Meter
 from iskit.data import Dataset
-from iskit.feed import Feed
+from iskit.training.feed import Feed
 from iskit.samplers import Batch, Outcome, Sampler, samplers
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats as scipy_stats
 
-from iskit.stats import coverage, effective_sample_size, entropy, shares
+from iskit.training.stats import coverage, effective_sample_size, entropy, shares
 
 COUNTS = [
     torch.tensor(np.random.default_rng(0).poisson(3, 5000)),

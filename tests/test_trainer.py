@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 
 from iskit.errors import InputError
-from iskit.evaluation import evaluate
+from iskit.training.evaluation import evaluate
 from iskit.samplers import Sampler, samplers
-from iskit.trainer import Diverged, Trainer
+from iskit.training.trainer import Diverged, Trainer
 
 # sgd is the full run: its card says that it is always neutral, and a smaller budget is refused.
 BUDGET = {name: 1.0 if samplers.card(name).neutral == "always" else 0.6 for name in samplers}
@@ -204,7 +204,7 @@ def test_evaluate_equals_a_plain_loop(make, digits):
 def test_evaluate_does_not_depend_on_the_size_of_its_batches(make, digits, monkeypatch):
     trainer = make("unif", data=digits, batch_size=32)
     whole = evaluate(trainer.model, digits)
-    monkeypatch.setattr("iskit.evaluation.EVAL_BATCH", 7)
+    monkeypatch.setattr("iskit.training.evaluation.EVAL_BATCH", 7)
     assert evaluate(trainer.model, digits) == pytest.approx(whole, rel=1e-5)
     assert trainer.model.training
 

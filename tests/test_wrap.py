@@ -21,11 +21,11 @@ from iskit.augment import Pipeline
 from iskit.budget import Budget, Meter
 from iskit.data import Dataset
 from iskit.errors import Diverged, InputError
-from iskit.feed import Feed
-from iskit.own_proxy import OwnProxy
-from iskit.proxy import ProxyTrainer
+from iskit.training.feed import Feed
+from iskit.own.own_proxy import OwnProxy
+from iskit.training.proxy import ProxyTrainer
 from iskit.samplers import ProxyRun, samplers
-from iskit.trainer import Trainer
+from iskit.training.trainer import Trainer
 
 N, B, CLASSES = 240, 24, 4
 ALL = list(samplers)

@@ -19,8 +19,8 @@ from iskit.augment.randaugment import study
 from iskit.augment.tables import Tables
 from iskit.budget import Budget, Meter
 from iskit.data import Dataset
-from iskit.feed import Feed
-from iskit.probe import keep_memory
+from iskit.training.feed import Feed
+from iskit.training.probe import keep_memory
 from iskit.randomness import Stream, words
 from iskit.samplers import samplers
 

@@ -1,10 +1,10 @@
-"""Plotly figures of what `iskit bench` measured, in the look of `iskit.plots`."""
+"""Plotly figures of what `iskit bench` measured, in the look of `iskit.views.plots`."""
 
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from iskit.plots import PALETTE, styled
+from iskit.views.plots import PALETTE, styled
 
 Tables = dict[str, pd.DataFrame]
 

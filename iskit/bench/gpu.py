@@ -14,10 +14,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from iskit import files, probe
+from iskit import files
+from iskit.training import probe
 from iskit.bench.laboratory import BUDGET, Laboratory, NotCaptured, advance, captured, compare, finish, layout, need
 from iskit.errors import InputError
-from iskit.summary import commit
+from iskit.study.summary import commit
 
 EVALS = 20  # of the run whose seconds are told
 LONGEST = 120.0  # seconds that the whole run may take to be measured and not extrapolated

@@ -12,17 +12,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from iskit import graphs
+from iskit.training import graphs
 from iskit.augment import Pipeline
 from iskit.data import Dataset
-from iskit.evaluation import measure
-from iskit.feed import GPU_CHUNK
-from iskit.graphs import Steps, compiled
+from iskit.training.evaluation import measure
+from iskit.training.feed import GPU_CHUNK
+from iskit.training.graphs import Steps, compiled
 from iskit.models import models
-from iskit.numerics import numerics
+from iskit.training.numerics import numerics
 from iskit.samplers import Sampler, samplers
-from iskit.schedules import linear
-from iskit.trainer import Trainer
+from iskit.training.schedules import linear
+from iskit.training.trainer import Trainer
 
 BUDGET = 0.3
 

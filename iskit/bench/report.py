@@ -10,14 +10,15 @@ from typing import Any
 import pandas as pd
 import torch
 
-from iskit import files, probe
+from iskit import files
+from iskit.training import probe
 from iskit.bench import augment as augmentation
 from iskit.bench.select import overhead, selection
 from iskit.bench.tasks import tasks
 from iskit.bench.train import AUGMENTS, Way, training, ways
 from iskit.errors import InputError, suggest
-from iskit.experiment import typed
-from iskit.summary import commit
+from iskit.study.experiment import typed
+from iskit.study.summary import commit
 
 Tables = Iterator[tuple[str, pd.DataFrame]]
 

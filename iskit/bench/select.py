@@ -12,12 +12,12 @@ import pandas as pd
 import torch
 
 from iskit.budget import Budget, Meter
-from iskit.experiment import Experiment
-from iskit.parts import choose, parts
+from iskit.study.experiment import Experiment
+from iskit.study.parts import choose, parts
 from iskit.randomness import Stream, uniform_all
-from iskit.run import Run
+from iskit.study.run import Run
 from iskit.samplers import samplers
-from iskit.walk import Walk
+from iskit.training.walk import Walk
 
 PER_EPOCH = ("unif", "p", "c", "online_batch", "loss_history", "infobatch")
 STEPWISE = ("p", "c", "ordered", "selective_backprop(beta=2)", "gnorm", "loss")

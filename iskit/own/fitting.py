@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from iskit.errors import Diverged, InputError, suggest
-from iskit.examples import Source, check_labels, has_classes, sizes, source
-from iskit.experiment import typed
-from iskit.history import History
-from iskit.loader import ask, wrap
-from iskit.schedules import schedules
+from iskit.own.examples import Source, check_labels, has_classes, sizes, source
+from iskit.study.experiment import typed
+from iskit.training.history import History
+from iskit.own.loader import ask, wrap
+from iskit.training.schedules import schedules
 
 CROSS_ENTROPY = nn.CrossEntropyLoss(reduction="none")
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {

@@ -14,14 +14,14 @@ import plotly.graph_objects as go
 from IPython.display import display
 from pandas.io.formats.style import Styler
 
-from iskit import plots
-from iskit.archive import results
+from iskit.views import plots
+from iskit.study.archive import results
 from iskit.augment import augments
-from iskit.experiment import Experiment
-from iskit.notebook import hands
-from iskit.run import Run
+from iskit.study.experiment import Experiment
+from iskit.views.notebook import hands
+from iskit.study.run import Run
 from iskit.samplers import samplers
-from iskit.sweep import Sweep, grid
+from iskit.study.sweep import Sweep, grid
 
 REDRAW_SECONDS = 0.7
 Expand: TypeAlias = Callable[[Mapping[str, Any]], list[Experiment]]

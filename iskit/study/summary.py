@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 
-from iskit import files, probe
-from iskit.stats import coverage, effective_sample_size, entropy
-from iskit.trainer import Trainer
+from iskit import files
+from iskit.training import probe
+from iskit.training.stats import coverage, effective_sample_size, entropy
+from iskit.training.trainer import Trainer
 
 
 def summary(trainer: Trainer) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from iskit.budget import Meter
-from iskit.stats import coverage, effective_sample_size, entropy
+from iskit.training.stats import coverage, effective_sample_size, entropy
 
 
 class History:

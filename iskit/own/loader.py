@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from iskit.budget import Budget, Meter
 from iskit.errors import Diverged, InputError
-from iskit.examples import Examples, check_labels, has_classes, read_target, source
-from iskit.experiment import typed
-from iskit.history import History
-from iskit.own_proxy import OwnProxy
+from iskit.own.examples import Examples, check_labels, has_classes, read_target, source
+from iskit.study.experiment import typed
+from iskit.training.history import History
+from iskit.own.own_proxy import OwnProxy
 from iskit.samplers import Batch, Outcome, samplers
-from iskit.scorer import Scorer, check_logits, eval_mode
-from iskit.stopwatch import Stopwatch
-from iskit.walk import Walk
+from iskit.training.scorer import Scorer, check_logits, eval_mode
+from iskit.training.stopwatch import Stopwatch
+from iskit.training.walk import Walk
 
 
 def wrap(

@@ -8,7 +8,7 @@ import yaml
 
 from iskit import files
 from iskit.errors import InputError
-from iskit.experiment import BYSTANDERS, Experiment
+from iskit.study.experiment import BYSTANDERS, Experiment
 
 
 def results(study: str | None = None, outputs: Path | None = None) -> pd.DataFrame:

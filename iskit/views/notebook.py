@@ -6,7 +6,7 @@ from typing import Any
 
 from IPython import get_ipython
 
-from iskit.experiment import Experiment, check_names
+from iskit.study.experiment import Experiment, check_names
 
 GRID = ("seeds",)  # what a sweep's settings know beyond an experiment's
 

@@ -66,7 +66,7 @@ def add_images(nb: Any) -> None:
     with tempfile.TemporaryDirectory() as folder:
         figures = {str(Path(folder) / f"{number}.png"): out["data"][PLOTLY] for number, out in enumerate(outputs)}
         # Trap: on a busy machine a browser may start and never answer; kaleido waits for it for ever.
-        command = [sys.executable, "-c", "from iskit.report import draw; draw()"]
+        command = [sys.executable, "-c", "from iskit.views.report import draw; draw()"]
         try:
             subprocess.run(
                 command, input=json.dumps(figures), text=True, capture_output=True, timeout=PATIENCE, check=True

@@ -8,7 +8,7 @@ from iskit.augment import Pipeline, blend
 from iskit.budget import Budget, Meter
 from iskit.data import Dataset
 from iskit.samplers import Batch, Sampler
-from iskit.walk import Batches, Walk
+from iskit.training.walk import Batches, Walk
 
 GPU_CHUNK = 1 << 26  # bytes of images augmented at once: about an epoch of CIFAR's, and 2 GB of what comes between
 CPU_CHUNK = 1 << 22  # a thread: large enough to hide overheads, small enough for a CPU's cache

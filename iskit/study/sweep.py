@@ -17,9 +17,9 @@ import torch
 
 from iskit import files
 from iskit.errors import InputError
-from iskit.experiment import Experiment, check_names
-from iskit.parts import build, choose, load, parts
-from iskit.run import Run
+from iskit.study.experiment import Experiment, check_names
+from iskit.study.parts import build, choose, load, parts
+from iskit.study.run import Run
 from iskit.samplers import samplers
 
 

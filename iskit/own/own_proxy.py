@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from iskit.budget import Meter
 from iskit.errors import Diverged, InputError
-from iskit.examples import Source, read_target, sizes
+from iskit.own.examples import Source, read_target, sizes
 from iskit.randomness import Stream, generator, permutation
 from iskit.samplers import ProxyRun
-from iskit.scorer import check_logits, eval_mode, penultimate
+from iskit.training.scorer import check_logits, eval_mode, penultimate
 
 LR = 1e-3  # of Adam: a rate that suits most models, as nothing is known of them
 

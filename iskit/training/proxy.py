@@ -22,7 +22,7 @@ from iskit.data.cache import cached, digest
 from iskit.models import models
 from iskit.randomness import Stream, generator, permutation
 from iskit.samplers import ProxyRun
-from iskit.scorer import penultimate
+from iskit.training.scorer import penultimate
 
 VERSION = 1  # of the recipe below; part of the cache's key
 LR, MOMENTUM, WEIGHT_DECAY = 0.1, 0.9, 5e-4  # SGD, the rate falling to 0 in a straight line

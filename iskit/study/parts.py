@@ -8,14 +8,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from iskit import files, probe
+from iskit import files
+from iskit.training import probe
 from iskit.augment import Pipeline
 from iskit.data import Dataset, Loader, datasets
 from iskit.errors import InputError
-from iskit.experiment import Experiment
+from iskit.study.experiment import Experiment
 from iskit.models import models, weights
 from iskit.samplers import Sampler, samplers
-from iskit.schedules import schedules
+from iskit.training.schedules import schedules
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from papermill.log import logger
 from papermill.utils import find_first_tagged_cell_index
 
 from iskit.errors import InputError, suggest
-from iskit.experiment import Experiment, check_names, typed
-from iskit.notebook import GRID, assignments
-from iskit.report import add_images
-from iskit.run import Run
-from iskit.sweep import grid
+from iskit.study.experiment import Experiment, check_names, typed
+from iskit.views.notebook import GRID, assignments
+from iskit.views.report import add_images
+from iskit.study.run import Run
+from iskit.study.sweep import grid
 
 
 class Refused(click.ClickException, InputError):

@@ -15,14 +15,15 @@ import torch
 from filelock import FileLock, Timeout
 from torch import nn
 
-from iskit import files, probe
+from iskit import files
+from iskit.training import probe
 from iskit.data import Dataset
 from iskit.errors import InputError
-from iskit.experiment import Experiment
+from iskit.study.experiment import Experiment
 from iskit.models import models
-from iskit.parts import build, canonical, choose, load, parts, source
-from iskit.summary import summary
-from iskit.trainer import Trainer
+from iskit.study.parts import build, canonical, choose, load, parts, source
+from iskit.study.summary import summary
+from iskit.training.trainer import Trainer
 
 FORMAT = 2  # of checkpoints: one of another version of this code cannot be gone on with
 NO_MEMORY = ("out of memory", "ALLOC_FAILED", "DefaultCPUAllocator")  # how cuBLAS, cuDNN and the host put it

@@ -9,7 +9,7 @@ from iskit.data import Dataset
 from iskit.errors import InputError
 from iskit.randomness import Stream, permutation
 from iskit.samplers.gnorm import bound, cross_entropy, probability, tau
-from iskit.scorer import eval_mode, gradient_norm
+from iskit.training.scorer import eval_mode, gradient_norm
 
 
 def diagnose(

@@ -11,10 +11,10 @@ from pandas.io.formats.style import Styler
 from plotly.subplots import make_subplots
 
 from iskit import files
-from iskit.archive import also_varies, counts_of, history_of, over_seeds
+from iskit.study.archive import also_varies, counts_of, history_of, over_seeds
 from iskit.data import Dataset
-from iskit.experiment import Experiment
-from iskit.parts import load
+from iskit.study.experiment import Experiment
+from iskit.study.parts import load
 from iskit.samplers import samplers
 
 # Told apart by people who see colours differently (Okabe & Ito 2008, then Tol 2021).

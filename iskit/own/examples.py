@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 from iskit.errors import InputError
 from iskit.randomness import Stream, words
 from iskit.samplers import Batch, Sampler
-from iskit.walk import Batches, Walk
+from iskit.training.walk import Batches, Walk
 
 Pair = tuple[Tensor, Tensor]  # input and target of some examples
 Group = tuple[int, list[int]]  # an epoch and the examples to draw for it

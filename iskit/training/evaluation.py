@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from iskit import scorer
+from iskit.training import scorer
 from iskit.data import Dataset
 
 EVAL_BATCH = 2000
