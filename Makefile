@@ -32,9 +32,10 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 notebooks: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto tests/test_notebooks.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto tests/views/test_notebooks.py
 
 check: lint test
 

@@ -14,7 +14,8 @@ from rich.table import Table
 
 from iskit import files
 from iskit.errors import Diverged, InputError, suggest
-from iskit.study.experiment import Experiment, check_names, read_yaml
+from iskit.inputs import read_yaml
+from iskit.study.experiment import Experiment, check_names
 
 app = typer.Typer(
     help="Budgeted training: choose which images to train on, or vary how they look?",
@@ -134,8 +135,8 @@ def bench(
 @app.command()
 def methods(name: Annotated[str | None, typer.Argument(help="a sampler or augmentation")] = None) -> None:
     """List every sampler and augmentation, or show one method's card."""
-    from iskit.views.cards import methods as known
     from iskit.registry import CARD_FIELDS
+    from iskit.views.cards import methods as known
 
     frame = known()
     if name is None:

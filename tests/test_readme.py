@@ -3,9 +3,10 @@
 import re
 from pathlib import Path
 
-from iskit.views.cards import readme_tables
-from iskit.study.experiment import check_names, read_yaml
+from iskit.inputs import read_yaml
+from iskit.study.experiment import check_names
 from iskit.study.sweep import grid
+from iskit.views.cards import readme_tables
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -19,10 +19,10 @@ from iskit.augment.randaugment import study
 from iskit.augment.tables import Tables
 from iskit.budget import Budget, Meter
 from iskit.data import Dataset
-from iskit.training.feed import Feed
-from iskit.training.probe import keep_memory
 from iskit.randomness import Stream, words
 from iskit.samplers import samplers
+from iskit.training.feed import Feed
+from iskit.training.probe import keep_memory
 
 BATCH = 128
 M = 4  # RandAugment's strength

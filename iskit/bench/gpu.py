@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from iskit import files
-from iskit.training import probe
 from iskit.bench.laboratory import BUDGET, Laboratory, NotCaptured, advance, captured, compare, finish, layout, need
 from iskit.errors import InputError
 from iskit.study.summary import commit
+from iskit.training import probe
 
 EVALS = 20  # of the run whose seconds are told
 LONGEST = 120.0  # seconds that the whole run may take to be measured and not extrapolated

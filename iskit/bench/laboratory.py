@@ -12,15 +12,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from iskit.training import graphs
 from iskit.augment import Pipeline
 from iskit.data import Dataset
+from iskit.models import models
+from iskit.samplers import Sampler, samplers
+from iskit.training import graphs
 from iskit.training.evaluation import measure
 from iskit.training.feed import GPU_CHUNK
 from iskit.training.graphs import Steps, compiled
-from iskit.models import models
 from iskit.training.numerics import numerics
-from iskit.samplers import Sampler, samplers
 from iskit.training.schedules import linear
 from iskit.training.trainer import Trainer
 

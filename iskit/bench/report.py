@@ -11,14 +11,14 @@ import pandas as pd
 import torch
 
 from iskit import files
-from iskit.training import probe
 from iskit.bench import augment as augmentation
 from iskit.bench.select import overhead, selection
 from iskit.bench.tasks import tasks
 from iskit.bench.train import AUGMENTS, Way, training, ways
 from iskit.errors import InputError, suggest
-from iskit.study.experiment import typed
+from iskit.inputs import typed
 from iskit.study.summary import commit
+from iskit.training import probe
 
 Tables = Iterator[tuple[str, pd.DataFrame]]
 

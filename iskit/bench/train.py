@@ -20,12 +20,12 @@ from iskit import files
 from iskit.bench.limits import Ceiling, ceiling, work
 from iskit.bench.plain import TRANSFORMS, Plain
 from iskit.bench.select import peak
-from iskit.training.evaluation import evaluate
 from iskit.study.experiment import Experiment
 from iskit.study.parts import build, choose, load, parts
-from iskit.training.probe import Step, keep_memory
 from iskit.study.run import Run
 from iskit.study.sweep import cores
+from iskit.training.evaluation import evaluate
+from iskit.training.probe import Step, keep_memory
 
 FOREVER = 10_000  # epochs: no lap comes to the end of the run
 AT_MOST = torch.get_num_threads()  # before any way sets its own

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from iskit.errors import Diverged, InputError, suggest
+from iskit.inputs import typed
 from iskit.own.examples import Source, check_labels, has_classes, sizes, source
-from iskit.study.experiment import typed
-from iskit.training.history import History
 from iskit.own.loader import ask, wrap
+from iskit.training.history import History
 from iskit.training.schedules import schedules
 
 CROSS_ENTROPY = nn.CrossEntropyLoss(reduction="none")

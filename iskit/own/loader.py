@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from iskit.budget import Budget, Meter
 from iskit.errors import Diverged, InputError
+from iskit.inputs import typed
 from iskit.own.examples import Examples, check_labels, has_classes, read_target, source
-from iskit.study.experiment import typed
-from iskit.training.history import History
-from iskit.own.own_proxy import OwnProxy
+from iskit.own.proxy import OwnProxy
 from iskit.samplers import Batch, Outcome, samplers
+from iskit.training.history import History
 from iskit.training.scorer import Scorer, check_logits, eval_mode
 from iskit.training.stopwatch import Stopwatch
 from iskit.training.walk import Walk

@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from iskit import files
-from iskit.training import probe
 from iskit.augment import Pipeline
 from iskit.data import Dataset, Loader, datasets
 from iskit.errors import InputError
-from iskit.study.experiment import Experiment
 from iskit.models import models, weights
 from iskit.samplers import Sampler, samplers
+from iskit.study.experiment import Experiment
+from iskit.training import probe
 from iskit.training.schedules import schedules
 
 

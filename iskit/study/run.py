@@ -16,13 +16,13 @@ from filelock import FileLock, Timeout
 from torch import nn
 
 from iskit import files
-from iskit.training import probe
 from iskit.data import Dataset
 from iskit.errors import InputError
-from iskit.study.experiment import Experiment
 from iskit.models import models
+from iskit.study.experiment import Experiment
 from iskit.study.parts import build, canonical, choose, load, parts, source
 from iskit.study.summary import summary
+from iskit.training import probe
 from iskit.training.trainer import Trainer
 
 FORMAT = 2  # of checkpoints: one of another version of this code cannot be gone on with

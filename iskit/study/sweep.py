@@ -17,10 +17,10 @@ import torch
 
 from iskit import files
 from iskit.errors import InputError
+from iskit.samplers import samplers
 from iskit.study.experiment import Experiment, check_names
 from iskit.study.parts import build, choose, load, parts
 from iskit.study.run import Run
-from iskit.samplers import samplers
 
 
 def grid(settings: Mapping[str, Any]) -> list[Experiment]:

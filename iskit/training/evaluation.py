@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from iskit.training import scorer
 from iskit.data import Dataset
+from iskit.training import scorer
 
 EVAL_BATCH = 2000
 

@@ -16,13 +16,13 @@ from iskit.augment import Pipeline
 from iskit.budget import Budget, Meter
 from iskit.data import Dataset
 from iskit.errors import Diverged
+from iskit.samplers import Outcome, Sampler
 from iskit.training.evaluation import EVAL_BATCH, measure
 from iskit.training.feed import Feed
 from iskit.training.graphs import Steps, compiled, recorder, undone
 from iskit.training.history import History
 from iskit.training.numerics import numerics
 from iskit.training.proxy import ProxyTrainer
-from iskit.samplers import Outcome, Sampler
 from iskit.training.scorer import Scorer, eval_mode
 from iskit.training.stopwatch import Stopwatch
 from iskit.training.tally import Tally

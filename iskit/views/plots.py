@@ -11,11 +11,11 @@ from pandas.io.formats.style import Styler
 from plotly.subplots import make_subplots
 
 from iskit import files
-from iskit.study.archive import also_varies, counts_of, history_of, over_seeds
 from iskit.data import Dataset
+from iskit.samplers import samplers
+from iskit.study.archive import also_varies, counts_of, history_of, over_seeds
 from iskit.study.experiment import Experiment
 from iskit.study.parts import load
-from iskit.samplers import samplers
 
 # Told apart by people who see colours differently (Okabe & Ito 2008, then Tol 2021).
 PALETTE = (

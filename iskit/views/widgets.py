@@ -14,14 +14,14 @@ import plotly.graph_objects as go
 from IPython.display import display
 from pandas.io.formats.style import Styler
 
-from iskit.views import plots
-from iskit.study.archive import results
 from iskit.augment import augments
-from iskit.study.experiment import Experiment
-from iskit.views.notebook import hands
-from iskit.study.run import Run
 from iskit.samplers import samplers
+from iskit.study.archive import results
+from iskit.study.experiment import Experiment
+from iskit.study.run import Run
 from iskit.study.sweep import Sweep, grid
+from iskit.views import plots
+from iskit.views.notebook import hands
 
 REDRAW_SECONDS = 0.7
 Expand: TypeAlias = Callable[[Mapping[str, Any]], list[Experiment]]

@@ -11,8 +11,8 @@ from scipy import stats
 from torch import nn
 
 from iskit.data import Dataset, datasets
-from iskit.own.diagnosis import compare, diagnose, variance
 from iskit.errors import InputError
+from iskit.own.diagnosis import compare, diagnose, variance
 from iskit.samplers.gnorm import bound, probability, tau, with_replacement
 
 SCORES = ["uniform", "loss", "gnorm", "full"]

@@ -312,7 +312,7 @@ def test_other_files_are_decoded_anew(folder):
 
 # --- real images ---
 
-CIFAR = Path(__file__).resolve().parents[1] / "../shared/data/cifar10-jpeg"
+CIFAR = Path(__file__).resolve().parents[2] / "../shared/data/cifar10-jpeg"
 
 
 @pytest.mark.skipif(not CIFAR.is_dir(), reason=f"real images are not there: {CIFAR}")

@@ -15,9 +15,9 @@ from iskit.augment import Pipeline, augments, blend
 from iskit.augment.tables import Tables
 from iskit.budget import Budget, Meter
 from iskit.data import Dataset
+from iskit.samplers import Outcome, Sampler, samplers
 from iskit.training.feed import Feed
 from iskit.training.history import History
-from iskit.samplers import Outcome, Sampler, samplers
 from iskit.training.tally import Tally
 from iskit.training.walk import Walk
 

@@ -9,16 +9,16 @@ import pytest
 import torch
 from test_trainer import BUDGET, dropping, ends_alike, finish, rows
 
-from iskit.training import graphs
 from iskit.bench import gpu as bench
 from iskit.bench import laboratory
 from iskit.errors import Diverged, InputError
+from iskit.samplers import Sampler, samplers
 from iskit.study.experiment import Experiment
-from iskit.training.graphs import Recorded, Steps, undone
-from iskit.training.numerics import numerics
 from iskit.study.parts import build
 from iskit.study.run import Run, _compiled, build_again, kind
-from iskit.samplers import Sampler, samplers
+from iskit.training import graphs
+from iskit.training.graphs import Recorded, Steps, undone
+from iskit.training.numerics import numerics
 from iskit.training.tally import Tally
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from iskit.views import gallery
 from iskit.augment import Pipeline
 from iskit.data import Dataset
 from iskit.errors import InputError
+from iskit.views import gallery
 
 SPECS = ["standard", "randaugment(m=9)|standard", "ricap(alpha=1)", "standard|mixup(alpha=1)"]
 

@@ -15,12 +15,12 @@ import pytest
 import torch
 from torch import nn
 
-from iskit.training import probe
 from iskit.errors import InputError
-from iskit.study.experiment import Experiment
 from iskit.models import models
-from iskit.training.probe import Choice, choose
+from iskit.study.experiment import Experiment
 from iskit.study.run import Run
+from iskit.training import probe
+from iskit.training.probe import Choice, choose
 
 SHAPE = (1, 8, 8)
 

@@ -171,7 +171,8 @@ def test_killed_process_goes_on_to_the_same_numbers(tmp_path, how):
     whole.train()
     parted = Run(experiment, tmp_path / "outputs")
     code = (
-        "import time; from pathlib import Path; from iskit.study.run import Run; from iskit.study.experiment import Experiment\n"
+        "import time; from pathlib import Path\n"
+        "from iskit.study.run import Run; from iskit.study.experiment import Experiment\n"
         f"run = Run(Experiment.parse({settings!r}), Path({str(tmp_path / 'outputs')!r}), checkpoint_seconds=0.05)\n"
         "for t in run: time.sleep(0.01)\n"
     )

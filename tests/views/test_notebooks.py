@@ -19,13 +19,13 @@ from PIL import Image
 
 import iskit
 import iskit.views.report as report_module
-from iskit.views.engine import Refused
 from iskit.study.experiment import Experiment, parameters_cell
 from iskit.views.notebook import assignments
+from iskit.views.papermill_engine import Refused
 from iskit.views.report import report
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 TINY = {"dataset": "digits(limit=200)", "model": "cnn(width=4)", "epochs": 4, "evals": 2}
 

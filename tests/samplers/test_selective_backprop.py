@@ -12,8 +12,8 @@ from stepwise import Losses, bound_sampler, pool_of, small, trainer, within
 from iskit.augment import Pipeline
 from iskit.budget import Budget, Meter
 from iskit.data import Dataset
-from iskit.training.feed import Feed
 from iskit.samplers import Batch, Outcome, Sampler, samplers
+from iskit.training.feed import Feed
 
 
 @pytest.fixture(scope="module")

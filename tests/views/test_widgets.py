@@ -4,10 +4,9 @@ import pandas as pd
 import pytest
 
 import iskit
-from iskit.views import plots
-from iskit.views import widgets
 from iskit.augment import augments
 from iskit.study.sweep import grid
+from iskit.views import plots, widgets
 
 TINY = {"dataset": "digits(limit=100)", "model": "cnn(width=4)", "epochs": 4, "evals": 2, "study": "w", "seeds": 1}
 

@@ -16,12 +16,12 @@ from iskit.budget import Budget, Meter
 from iskit.data import Dataset
 from iskit.errors import InputError
 from iskit.models import models
-from iskit.training.proxy import ProxyTrainer
 from iskit.randomness import Stream, permutation, uniform
 from iskit.samplers import Batch, ProxyRun, Sampler, samplers
 from iskit.samplers.coreset import SCORES
 from iskit.samplers.draw import inclusion, permuted, ranking, successive
 from iskit.samplers.subset import By
+from iskit.training.proxy import ProxyTrainer
 from iskit.training.trainer import Trainer
 
 SMALL = "proxy='cnn(width=2)', proxy_epochs=2"

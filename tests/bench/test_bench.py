@@ -15,7 +15,6 @@ from test_graphs import rehearse_in
 from torch import nn
 
 from iskit import files
-from iskit.training import graphs
 from iskit.augment import Pipeline
 from iskit.bench import figures, gpu, laboratory, limits, report, train
 from iskit.bench.limits import ceiling, work
@@ -25,9 +24,10 @@ from iskit.bench.tasks import NOISE, tasks
 from iskit.bench.train import AUGMENTS, Way, training, ways
 from iskit.data import datasets
 from iskit.errors import InputError
-from iskit.study.experiment import Experiment
 from iskit.models import models
 from iskit.samplers import samplers
+from iskit.study.experiment import Experiment
+from iskit.training import graphs
 from iskit.training.schedules import linear
 from iskit.training.trainer import Trainer
 
@@ -401,7 +401,9 @@ def test_nothing_is_shown_of_graphs_that_could_not_be_captured(small, monkeypatc
     def refuse(function):
         raise RuntimeError("no such driver")
 
-    monkeypatch.setattr("iskit.training.trainer.recorder", lambda device, compile: refuse if compile == "auto" else None)
+    monkeypatch.setattr(
+        "iskit.training.trainer.recorder", lambda device, compile: refuse if compile == "auto" else None
+    )
     graphs._say.cache_clear()
     with pytest.warns(UserWarning, match="no such driver"):
         graphs._say("RuntimeError: no such driver")  # it is said once a process
@@ -476,7 +478,7 @@ gpu.main(examples=160, model="cnn(width=2)", batch_size=32, steps=4, epochs=3, s
 
 
 def test_the_check_of_a_gpu_needs_little_beside_torch(project):
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", BARE], cwd=root, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "Error" not in done.stdout

@@ -5,12 +5,12 @@ import copy
 import pytest
 import torch
 
-from iskit.training import feed as feed_module
 from iskit.augment import Pipeline
 from iskit.budget import Budget, Meter
-from iskit.training.feed import Feed
 from iskit.randomness import Stream, permutation
 from iskit.samplers import Batch, Sampler, samplers
+from iskit.training import feed as feed_module
+from iskit.training.feed import Feed
 
 
 def no_score(batch: Batch) -> torch.Tensor:

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from iskit.errors import InputError
-from iskit.training.evaluation import evaluate
 from iskit.samplers import Sampler, samplers
+from iskit.training.evaluation import evaluate
 from iskit.training.trainer import Diverged, Trainer
 
 # sgd is the full run: its card says that it is always neutral, and a smaller budget is refused.

@@ -11,8 +11,9 @@ import pytest
 from iskit.augment import Pipeline
 from iskit.cli import read_settings
 from iskit.errors import InputError
-from iskit.study.experiment import BYSTANDERS, Experiment, check_names, parameters_cell, read_yaml
+from iskit.inputs import read_yaml
 from iskit.samplers import samplers
+from iskit.study.experiment import BYSTANDERS, Experiment, check_names, parameters_cell
 
 FIELDS = {f.name: f for f in dataclasses.fields(Experiment)}
 

@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from iskit.study.experiment import Experiment, read_yaml
+from iskit.inputs import read_yaml
 from iskit.models import models
 from iskit.samplers import samplers
+from iskit.study.experiment import Experiment
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 # The first example of the Keras library for importance sampling (Katharopoulos & Fleuret 2018), on digits instead of
 # MNIST: of these there are so few that gnorm's switch needs 10 epochs, not 3, to come on.

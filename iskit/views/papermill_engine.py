@@ -11,11 +11,12 @@ from papermill.log import logger
 from papermill.utils import find_first_tagged_cell_index
 
 from iskit.errors import InputError, suggest
-from iskit.study.experiment import Experiment, check_names, typed
-from iskit.views.notebook import GRID, assignments
-from iskit.views.report import add_images
+from iskit.inputs import typed
+from iskit.study.experiment import Experiment, check_names
 from iskit.study.run import Run
 from iskit.study.sweep import grid
+from iskit.views.notebook import GRID, assignments
+from iskit.views.report import add_images
 
 
 class Refused(click.ClickException, InputError):

@@ -21,10 +21,10 @@ from iskit.augment import Pipeline
 from iskit.budget import Budget, Meter
 from iskit.data import Dataset
 from iskit.errors import Diverged, InputError
-from iskit.training.feed import Feed
-from iskit.own.own_proxy import OwnProxy
-from iskit.training.proxy import ProxyTrainer
+from iskit.own.proxy import OwnProxy
 from iskit.samplers import ProxyRun, samplers
+from iskit.training.feed import Feed
+from iskit.training.proxy import ProxyTrainer
 from iskit.training.trainer import Trainer
 
 N, B, CLASSES = 240, 24, 4
