@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from test_graphs import rehearse_in
+from rehearsal import rehearse_in
 from torch import nn
 
 from iskit import files

@@ -7,6 +7,7 @@ from contextlib import contextmanager, nullcontext, suppress
 
 import pytest
 import torch
+from rehearsal import rehearse, rehearse_in
 from test_trainer import BUDGET, dropping, ends_alike, finish, rows
 
 from iskit.bench import gpu as bench
@@ -23,24 +24,6 @@ from iskit.training.tally import Tally
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
-
-
-def rehearse(function):
-    """Stands in for a capture where there is no GPU: the same trial runs and buffers, but Python runs every replay."""
-    for _ in range(graphs.WARM_UP):
-        function()
-    outputs = tuple(torch.full_like(output, 77) for output in function())  # what is not overwritten shows
-
-    def replay():
-        for output, found in zip(outputs, function(), strict=True):
-            output.copy_(found)
-
-    return replay, outputs
-
-
-def rehearse_in(patch, compiled=lambda model: model):
-    patch.setattr("iskit.training.trainer.recorder", lambda device, compile: rehearse if compile == "auto" else None)
-    patch.setattr("iskit.training.trainer.compiled", compiled)
 
 
 @pytest.fixture
@@ -96,7 +79,7 @@ def test_dropout_draws_alike(make, rehearsed):
 
 def test_a_test_set_of_several_batches_and_a_rest(make, rehearsed, monkeypatch):
     for module in ("evaluation", "trainer"):
-        monkeypatch.setattr(f"iskit.{module}.EVAL_BATCH", 30)
+        monkeypatch.setattr(f"iskit.training.{module}.EVAL_BATCH", 30)
     eager, graph = make(), rehearsed()
     assert ends_alike(finish(graph), finish(eager))
     assert set(graph.infer.graphs) == {30}  # the rest of 20 is no reason for another

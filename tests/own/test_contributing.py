@@ -12,7 +12,7 @@ from test_wrap import same_proxy  # noqa: F401 - a fixture
 from iskit.errors import InputError
 from iskit.samplers import samplers
 
-TEXT = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
 CODE = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
 
 
