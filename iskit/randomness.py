@@ -27,7 +27,8 @@ class Stream(IntEnum):
     CONTROL = 6
     TIES = 7
     PROXY = 8
-    DATA = 9  # of a data set's limit and noise, its seed always 0: the same examples in every run
+    DATA = 9  # of a data set's limit, its seed always 0: the same examples in every run
+    CONDITION = 10  # of a data set's imbalance, duplicates and noise: drawn anew for each seed of a run
     ITEM = 16  # of a user's own data set
 
 

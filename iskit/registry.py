@@ -10,7 +10,7 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -129,7 +129,10 @@ class Registry(Generic[T]):
 
     def canonical(self, spec: str) -> str:
         """One spelling for all specs that mean the same: real name, sorted options, defaults left out."""
-        name, options = self.parse(spec)
+        return self.spec(*self.parse(spec))
+
+    def spec(self, name: str, options: Mapping[str, Any]) -> str:
+        """The canonical spelling of a part with these options."""
         known = self.options(name)
         text = ", ".join(f"{k}={v!r}" for k, v in sorted(options.items()) if v != known[k].default)
         return f"{name}({text})" if text else name

@@ -188,7 +188,7 @@ class Usual:
         torch.set_num_threads(self.threads)
         # Trap: a spawned process spawns its own children too, which costs the DataLoader's workers seconds to start.
         multiprocessing.set_start_method(None, force=True)
-        data = load(e.dataset, files.root() / e.data_dir, e.validation, torch.device("cpu"))
+        data = load(e.dataset, files.root() / e.data_dir, e.validation, torch.device("cpu"), e.seed)
         self.plain = Plain(
             build(e, data).to(memory_format=torch.contiguous_format),
             data,
@@ -231,7 +231,7 @@ def _begin(number: int, experiment: Experiment, way: Way, root: Path) -> dict[st
     torch.set_num_threads(AT_MOST)
     made = _ways[number] = Kit(e) if way.workers is None else Usual(e, way)
     warmup = time.perf_counter() - start
-    data = load(e.dataset, files.root() / e.data_dir, e.validation, torch.device("cpu"))
+    data = load(e.dataset, files.root() / e.data_dir, e.validation, torch.device("cpu"), e.seed)
     image = data.normalise(data.image[: e.batch_size])
     counted = work(build(e, data), image, len(data.classes), bf16=made.precision == "bf16")
     return {

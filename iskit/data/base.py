@@ -1,6 +1,6 @@
 """An image data set in memory."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -19,6 +19,8 @@ class Dataset:
     image (N, H, W, C) uint8 and label (N,) int64 of the training set; test_image, test_label of the test set;
     mean, std: per channel, on the scale 0 to 1; classes: their names; flip: whether a mirrored image is still of
     its class; pad: zeros the standard crop adds on each side.
+    Of a view: row (N,) int64, the image that each example shows; flags, (N,) bool each: what was done to an example
+    (`mislabelled`, `rare`, `copy`); whole: the set that it is a view of.
     """
 
     image: Tensor
@@ -30,10 +32,13 @@ class Dataset:
     classes: tuple[str, ...]
     flip: bool = True
     pad: int = 4
+    row: Tensor | None = None
+    flags: dict[str, Tensor] = field(default_factory=dict)
+    whole: "Dataset | None" = None
 
     def __post_init__(self) -> None:
         for name, image, label in (
-            ("training", self.image, self.label),
+            ("training", self.image if self.row is None else self.row, self.label),
             ("test", self.test_image, self.test_label),
         ):
             if len(image) != len(label):
@@ -41,7 +46,24 @@ class Dataset:
             check_labels(name, label, len(self.classes))
 
     def __len__(self) -> int:
-        return len(self.image)
+        return len(self.label)
+
+    def images(self, index: Tensor) -> Tensor:
+        """(m, H, W, C) uint8: what the training examples `index` (m,) show."""
+        return self.image.index_select(0, index if self.row is None else self.row[index])
+
+    @cached_property
+    def origin(self) -> Tensor:
+        """(N,) int64: a number for each example that it shares with its copies, consecutive from 0."""
+        if self.row is None:
+            return torch.arange(len(self), device=self.label.device)
+        return self.row.unique(return_inverse=True)[1]
+
+    def view(self, row: Tensor, label: Tensor, flags: dict[str, Tensor]) -> "Dataset":
+        """The training set of other examples, of the same images in memory."""
+        device = self.label.device
+        flags = {name: flag.to(device) for name, flag in flags.items()}
+        return replace(self, row=row.to(device), label=label.to(device), flags=flags, whole=self)
 
     @property
     def channels(self) -> int:
@@ -53,14 +75,16 @@ class Dataset:
 
     @cached_property
     def digest(self) -> str:
-        """Of images and labels: tells other data from the same in another place."""
+        """Of images and labels: tells other data from the same in another place. A view has that of the whole set."""
+        if self.whole is not None:
+            return self.whole.digest
         return digest({name: value.cpu().numpy() for name, value in vars(self).items() if isinstance(value, Tensor)})
 
     def to(self, device: torch.device | str) -> "Dataset":
         tensors: dict[str, Any] = {
             key: value.to(device) for key, value in vars(self).items() if isinstance(value, Tensor)
         }
-        return replace(self, **tensors)
+        return replace(self, **tensors, flags={name: flag.to(device) for name, flag in self.flags.items()})
 
     def normalise(self, image: Tensor) -> Tensor:
         """(n, H, W, C) uint8 -> (n, C, H, W) float32, zero mean and unit deviation, in channels-last memory."""
@@ -68,9 +92,14 @@ class Dataset:
         return image.reshape(len(image), -1).float().sub_(shift).mul_(scale).view(image.shape).permute(0, 3, 1, 2)
 
     def with_validation(self, count: int) -> "Dataset":
-        """Holds out `count` training examples, class-balanced, in place of the test set (RandomState(42))."""
+        """Holds out `count` training examples, class-balanced, in place of the test set (RandomState(42)).
+
+        Of the whole set: in a view, copies would lie on both sides.
+        """
         if count == 0:
             return self
+        if self.whole is not None:
+            raise InputError(f"validation={count}: hold out examples of the whole set, before its conditions are drawn")
         random = np.random.RandomState(42)
         label = self.label.cpu().numpy()
         each, rest = divmod(count, len(self.classes))

@@ -13,9 +13,12 @@ from torch import Tensor
 from iskit.data import images
 from iskit.data.base import Dataset, check_labels
 from iskit.data.cache import cached
+from iskit.data.conditions import conditioned
 from iskit.errors import InputError
-from iskit.randomness import Stream, permutation, uniform
+from iskit.randomness import Stream, permutation
 from iskit.registry import Registry
+
+CONDITIONS = ("imbalance", "duplicates", "noise")  # options that leave the images as they are
 
 
 @dataclass(frozen=True)
@@ -51,14 +54,19 @@ class Loader:
     classes: keep only these, numbered anew in the order given, e.g. (0, 1, 2); () for all.
     limit: a fixed random subset of so many training examples, 0 for all; a smaller one lies within a larger one.
     size: side length in pixels to scale to, nothing is cropped; 0 as it comes.
-    noise: share of the training labels replaced by another class, drawn uniformly, the same in every run; a
-    validation set held out from the training set is as noisy, the test set stays clean.
+    Of the training examples that remain, drawn by the run's seed (`conditioned`; the test set, or what is held out in
+    its place, stays clean):
+    imbalance: the rarest class's size over the commonest's, 1 as it comes.
+    duplicates: share of the examples that are copies of a tenth of the others.
+    noise: share of the images whose label is another class's.
     """
 
     data_dir: Path = field(kw_only=False)
     classes: tuple[int, ...] = ()
     limit: int = 0
     size: int = 0
+    imbalance: float = 1.0
+    duplicates: float = 0.0
     noise: float = 0.0
 
     def __post_init__(self) -> None:
@@ -69,6 +77,16 @@ class Loader:
                 )
         if not 0 <= self.noise <= 1:
             raise InputError(f"dataset option noise={self.noise!r} must be a share of the labels between 0 and 1")
+        if not 0 < self.imbalance <= 1:
+            raise InputError(
+                f"dataset option imbalance={self.imbalance!r} must be above 0 and at most 1: the rarest class's size "
+                "over the commonest's"
+            )
+        if not 0 <= self.duplicates < 1:
+            raise InputError(
+                f"dataset option duplicates={self.duplicates!r} must be at least 0 and below 1: some examples are "
+                "no copies"
+            )
         whole = all(isinstance(number, int) and number >= 0 for number in self.classes)
         if not whole or len(set(self.classes)) < len(self.classes):
             raise InputError(f"dataset option classes={self.classes!r} must be different class numbers, e.g. (0, 1, 2)")
@@ -86,13 +104,12 @@ class Loader:
         raise NotImplementedError
 
     def load(self) -> Dataset:
+        """The whole set, clean."""
         about = self.about()
         if self.classes and max(self.classes) >= len(about.classes):
             raise InputError(
                 f"dataset option classes={self.classes!r}: the set has classes 0 to {len(about.classes) - 1}"
             )
-        if self.noise and len(self.classes or about.classes) == 1:
-            raise InputError(f"dataset option noise={self.noise!r} needs another class to flip to: give more classes")
         source = self.source()
         key = {
             "loader": type(self).__name__,
@@ -113,7 +130,7 @@ class Loader:
         mean, std = (about.mean, about.std) if about.mean else statistics(image)
         return Dataset(
             image=image,
-            label=flip_labels(label, self.noise, len(names)),
+            label=label,
             test_image=test_image,
             test_label=test_label,
             mean=mean,
@@ -122,6 +139,11 @@ class Loader:
             flip=about.flip,
             pad=min(4, image.shape[1] // 7),  # the study's 4 from 28 pixels on; tiny images move less
         )
+
+    def conditioned(self, data: Dataset, seed: int) -> Dataset:
+        """What a run of this seed trains on of `data`, which `load` gave and validation may have shortened."""
+        chosen = {name: getattr(self, name) for name in CONDITIONS}
+        return conditioned(data, **chosen, seed=seed)
 
     def _arrays(self, about: About) -> dict[str, np.ndarray]:
         train, test = self.read()
@@ -179,14 +201,6 @@ def statistics(image: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
         mean.append((share * level).sum())
         std.append((share * (level - mean[-1]) ** 2).sum().sqrt().clamp(min=1 / 255))  # a constant channel stays 0
     return tuple(map(float, mean)), tuple(map(float, std))
-
-
-def flip_labels(label: Tensor, share: float, classes: int) -> Tensor:
-    """(N,) labels, round(share x N) of them replaced by another of the classes; a higher share flips these and more."""
-    draw = uniform(0, Stream.DATA, 0, torch.arange(len(label)), 2)
-    flipped = draw[:, 0].argsort(stable=True)[: round(share * len(label))]
-    step = 1 + (draw[flipped, 1] * (classes - 1)).long()
-    return label.index_copy(0, flipped, (label[flipped] + step) % classes)
 
 
 datasets: Registry[Loader] = Registry("dataset")

@@ -36,7 +36,7 @@ def diagnose(
     if pool > len(data):
         raise InputError(f"pool={pool} is more than the {len(data)} training examples: set it to at most {len(data)}")
     index = permutation(seed, Stream.CHOICE, 0, len(data))[:pool].to(data.label.device)
-    image = data.normalise(data.image[index])
+    image = data.normalise(data.images(index))
     target = F.one_hot(data.label[index], len(data.classes)).float()
     return compare(model, image, target, batch_size)
 

@@ -51,6 +51,10 @@ class OwnProxy:
             torch.manual_seed(self.seed)
             return self._train(self.make().to(self.device), epochs, train, held)
 
+    @property
+    def origin(self) -> Tensor:
+        return torch.arange(len(self.data), device=self.device)  # whether examples repeat is not known here
+
     def _train(self, network: nn.Module, epochs: int, train: Tensor, held: Tensor | None) -> ProxyRun:
         optimizer = torch.optim.Adam(network.parameters(), LR)
         correct = torch.zeros(epochs, len(train), dtype=torch.bool, device=self.device)

@@ -99,9 +99,13 @@ class ProxyRun:
 class Proxy(Protocol):
     """Trains a small model for `epochs` on the examples `train` (m,), and counts its cost apart from the budget.
 
+    origin (N,) int64: a number that an example shares with its copies, consecutive from 0.
     It is asked about the examples `held` (k,), at the epoch of their lowest mean loss, or else at its end about those
     it trained.
     """
+
+    @property
+    def origin(self) -> Tensor: ...
 
     def __call__(self, model: str, epochs: int, train: Tensor, held: Tensor | None = None) -> ProxyRun: ...
 

@@ -54,18 +54,19 @@ class Rho(Sampler):
                 f"examples to choose from: set presample to at most {trained // batch_size}"
             )
         self.irreducible = torch.zeros(self.n, device=self.device)
+        self.half = torch.arange(self.n, device=self.device) % 2
         self.pools = torch.zeros((), dtype=torch.int64)  # seen so far; kept on the host, where it is read
 
     def prepare(self, proxy: Proxy) -> None:
+        self.half.copy_(proxy.origin % 2)  # a copy stays with its original: neither model has seen what it scores
         if self.presample == 1:
             return
-        index = torch.arange(self.n, device=self.device)
-        even, odd = index[::2], index[1::2]
+        even, odd = ((self.half == side).nonzero().squeeze(1) for side in (0, 1))
         for held, train in ((even, odd),) if self.official else ((even, odd), (odd, even)):
             self.irreducible[held] = proxy(self.proxy, self.proxy_epochs, train, held).loss
 
     def plan(self, t: float, epoch: int, size: int) -> Tensor | None:
-        return (torch.arange(self.n, device=self.device) % 2 == 0).float() if self.official else None
+        return (self.half == 0).float() if self.official else None
 
     def candidates(self) -> int:
         return self.presample * self.batch_size

@@ -10,7 +10,7 @@ from torch import nn
 
 from iskit import files
 from iskit.augment import Pipeline
-from iskit.data import Dataset, Loader, datasets
+from iskit.data import CONDITIONS, Dataset, Loader, datasets
 from iskit.errors import InputError
 from iskit.models import models, weights
 from iskit.samplers import Sampler, samplers
@@ -56,9 +56,12 @@ def source(dataset: str, data_dir: Path) -> str:
     return files.digest(datasets.create(dataset, data_dir).source())
 
 
-def load(dataset: str, data_dir: Path, validation: int, device: torch.device) -> Dataset:
-    """A data set on its device; kept, since the runs of a sweep share it."""
-    return _load(dataset, data_dir, validation, device, source(dataset, data_dir))
+def load(dataset: str, data_dir: Path, validation: int, device: torch.device, seed: int) -> Dataset:
+    """What a run of this seed trains on, on its device. The images are kept, since the runs of a sweep share them."""
+    name, options = datasets.parse(dataset)
+    whole = datasets.spec(name, {key: value for key, value in options.items() if key not in CONDITIONS})
+    data = _load(whole, data_dir, validation, device, source(dataset, data_dir))
+    return datasets.create(dataset, data_dir).conditioned(data, seed)
 
 
 @functools.lru_cache(maxsize=2)

@@ -127,7 +127,7 @@ class Run:
     def bind(self, device: torch.device, build: Callable[[Experiment, Dataset], nn.Module] = build) -> Trainer:
         """The trainer of this experiment, at its start, on a CPU in float32."""
         e, p = self.experiment, parts(self.experiment)
-        data = load(e.dataset, files.root() / e.data_dir, e.validation, device)
+        data = load(e.dataset, files.root() / e.data_dir, e.validation, device, e.seed)
         return Trainer(
             build(e, data),
             data,
@@ -154,7 +154,7 @@ class Run:
         e, folder = self.experiment, files.root() / self.experiment.data_dir
         if known is None or known["source"] == source(e.dataset, folder):
             return
-        if known["digest"] != load(e.dataset, folder, e.validation, torch.device("cpu")).digest:
+        if known["digest"] != load(e.dataset, folder, e.validation, torch.device("cpu"), e.seed).digest:
             raise InputError(
                 f"dataset={e.dataset!r} has changed since {self.path} was trained on it: remove that folder to train "
                 "anew, or keep both by another study="

@@ -134,7 +134,7 @@ def good_workers(experiments: Sequence[Experiment]) -> int:
     kinds = {(e.dataset, e.data_dir, e.validation, e.model, e.batch_size, e.precision): e for e in experiments}
     threads = 1
     for e in kinds.values():
-        data = load(e.dataset, files.root() / e.data_dir, e.validation, torch.device("cpu"))
+        data = load(e.dataset, files.root() / e.data_dir, e.validation, torch.device("cpu"), e.seed)
         threads = max(threads, choose(e, build(e, data), data).threads)
     return max(1, cores() // threads)
 

@@ -44,7 +44,7 @@ class Feed(Batches):
             most_bytes = CPU_CHUNK * torch.get_num_threads() if on_cpu else GPU_CHUNK
             chunk = -(-most_bytes // self.data.image[0].numel())
             index = walk.rows[walk.position : walk.position + chunk]
-            self.view = self.augment.image(self.data.image.index_select(0, index), index, walk.epoch)
+            self.view = self.augment.image(self.data.images(index), index, walk.epoch)
             self.label = self.data.label[index]
             self.target = F.one_hot(self.label, len(self.data.classes)).float()
             self.view_start, self.view_epoch = walk.position, walk.epoch

@@ -85,11 +85,22 @@ class ProxyTrainer:
         device = self.data.label.device
         return ProxyRun(*(torch.from_numpy(arrays[f.name]).to(device) for f in fields(ProxyRun)))
 
+    @property
+    def origin(self) -> Tensor:
+        return self.data.origin
+
     @cached_property
     def _data_key(self) -> list:
         data = self.data
-        arrays = {"image": data.image.cpu().numpy(), "label": data.label.cpu().numpy()}
-        return [digest(arrays), data.mean, data.std, len(data.classes), data.flip, data.pad]
+        arrays = {"image": data.image, "label": data.label} | ({} if data.row is None else {"row": data.row})
+        return [
+            digest({name: value.cpu().numpy() for name, value in arrays.items()}),
+            data.mean,
+            data.std,
+            len(data.classes),
+            data.flip,
+            data.pad,
+        ]
 
     def _train(self, spec: str, epochs: int, train: Tensor, held: Tensor | None) -> dict[str, np.ndarray]:
         start, cost = self.clock(), Meter()
@@ -111,7 +122,7 @@ class ProxyTrainer:
                 for group in optimizer.param_groups:
                     group["lr"] = LR * (1 - cost.steps / (epochs * parts))
                 index = train[rows]
-                logits = model(data.normalise(augment.image(data.image[index], index, epoch)))
+                logits = model(data.normalise(augment.image(data.images(index), index, epoch)))
                 F.cross_entropy(logits, data.label[index]).backward()
                 optimizer.step()
                 optimizer.zero_grad()
@@ -145,6 +156,6 @@ class ProxyTrainer:
         model.eval()
         with penultimate(model) as feature:
             parts = index.split(EVAL_BATCH)
-            logits = torch.cat([model(self.data.normalise(self.data.image[part])).float() for part in parts])
+            logits = torch.cat([model(self.data.normalise(self.data.images(part))).float() for part in parts])
         loss = F.cross_entropy(logits, self.data.label[index], reduction="none")
         return {"loss": loss, "logits": logits, "feature": torch.cat(feature)}

@@ -135,7 +135,9 @@ def gallery(frame: pd.DataFrame, sampler: str, each: int = 10) -> go.Figure:
     """The images that a sampler trained most and least, over all runs of it in the frame."""
     runs = frame[frame["sampler"] == sampler]
     one = runs.iloc[0]
-    data = load(one["dataset"], files.root() / one["data_dir"], int(one["validation"]), torch.device("cpu"))
+    data = load(
+        one["dataset"], files.root() / one["data_dir"], int(one["validation"]), torch.device("cpu"), int(one["seed"])
+    )
     total = np.sum([counts_of(path) for path in runs["path"]], axis=0)
     title = f"{samplers.title(sampler)}: the images trained most and least in {len(runs)} runs"
     return most_and_least(data, total, each, title)
@@ -148,7 +150,7 @@ def most_and_least(data: Dataset, trained: np.ndarray, each: int = 10, title: st
     captions = [f"{data.classes[int(data.label[i])]} · {trained[i]}×" for i in chosen]
     figure = make_subplots(2, each, subplot_titles=captions, horizontal_spacing=0.01, vertical_spacing=0.16)
     for place, index in enumerate(chosen):
-        pixels = data.image[index].cpu().numpy()
+        pixels = data.images(torch.tensor([index]))[0].cpu().numpy()
         figure.add_image(
             z=np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels,
             hoverinfo="skip",

@@ -54,7 +54,7 @@ def test_the_key_holds_every_option_and_the_files(tmp_path, monkeypatch):
         load(spec, tmp_path, **options)
         count += 1
         assert len(list(tmp_path.glob("cache/*.npz"))) == count
-    load(spec, tmp_path, noise=0.5)  # flips labels after the cache
+    load(spec, tmp_path, noise=0.5, imbalance=0.5, duplicates=0.5)  # leave the images as they are
     assert len(list(tmp_path.glob("cache/*.npz"))) == count
     path = tmp_path / "rows" / "test-0.parquet"
     os.utime(path, ns=(1, 1))

@@ -450,8 +450,9 @@ def test_herding_meets_the_mean_and_kcenter_covers():
 class FakeProxy:
     """Gives every example its own index as the loss, logits ever more certain with the index, and notes the calls."""
 
-    def __init__(self) -> None:
+    def __init__(self, n: int = 0) -> None:
         self.calls: list[tuple[str, int, list[int], list[int] | None]] = []
+        self.origin = torch.arange(n)
 
     def __call__(self, model: str, epochs: int, train: Tensor, held: Tensor | None = None) -> ProxyRun:
         asked = train if held is None else held
@@ -530,7 +531,7 @@ def test_rho_trains_the_highest_reducible_losses():
 
 
 def test_rho_asks_only_models_that_never_trained_the_example():
-    sampler, proxy = bound("rho(presample=2, proxy='cnn', proxy_epochs=3)", 11), FakeProxy()
+    sampler, proxy = bound("rho(presample=2, proxy='cnn', proxy_epochs=3)", 11), FakeProxy(11)
     sampler.prepare(proxy)
     assert sampler.irreducible.tolist() == list(range(11))
     assert sorted(i for call in proxy.calls for i in call[3] or []) == list(range(11))
@@ -542,7 +543,7 @@ def test_rho_asks_only_models_that_never_trained_the_example():
 
 
 def test_rho_official_trains_the_even_half_against_a_model_of_the_odd():
-    sampler, proxy = bound("rho(presample=2, official=True)", 11), FakeProxy()
+    sampler, proxy = bound("rho(presample=2, official=True)", 11), FakeProxy(11)
     sampler.prepare(proxy)
     assert [call[2:] for call in proxy.calls] == [(list(range(1, 11, 2)), list(range(0, 11, 2)))]
     assert sampler.plan(0.0, 0, 5).nonzero().ravel().tolist() == list(range(0, 11, 2))
