@@ -1,11 +1,13 @@
 # make demo: set up .venv and run the quickstart      make lab: open it in JupyterLab
-# make test: set up and run the tests                 make check: lint, types, tests, notebooks
+# make test: set up and run the tests                 make check: lint, types, all tests but soak
+# make browser, notebooks, engines, soak: a tier      make mutants: each patch there must be noticed by its tests
 PYTHON ?= python3
 BIN := .venv/bin
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 OUT := outputs/quickstart
 export OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 
-.PHONY: setup demo lab test lint notebooks check readme clean
+.PHONY: setup demo lab test browser notebooks engines soak mutants lint check readme clean
 
 setup: .venv/ready
 
@@ -26,7 +28,16 @@ lab: setup
 	$(BIN)/jupyter lab --ip=127.0.0.1 notebooks/00_quickstart.ipynb
 
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+	$(TESTS) -m "not (browser or notebooks or engines or soak)"
+
+browser notebooks soak: setup
+	$(TESTS) -m $@
+
+engines: setup  # pytest's 5: no test was collected
+	$(TESTS) -m $@ || { test $$? = 5 && echo "no engine has a test yet"; }
+
+mutants: setup  # make mutants ONLY=name
+	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants/run.py $(ONLY)
 
 lint: setup
 	$(BIN)/ruff format --check .
@@ -34,10 +45,7 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-notebooks: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto tests/views/test_notebooks.py
-
-check: lint test
+check: lint test notebooks browser engines
 
 readme: setup
 	$(BIN)/python -c 'from pathlib import Path; from iskit.views.cards import write_readme; write_readme(Path("README.md"))'

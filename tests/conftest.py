@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401 - hooks
 
 from iskit.augment import Pipeline
 from iskit.data import Dataset, datasets

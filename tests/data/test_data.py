@@ -315,7 +315,7 @@ def test_other_files_are_decoded_anew(folder):
 CIFAR = Path(__file__).resolve().parents[2] / "../shared/data/cifar10-jpeg"
 
 
-@pytest.mark.skipif(not CIFAR.is_dir(), reason=f"real images are not there: {CIFAR}")
+@pytest.mark.skipif(not CIFAR.is_dir(), reason="real images are not there: ../shared/data/cifar10-jpeg")
 def test_real_images_are_read(tmp_path):
     name = "test-00000-of-00001.parquet"  # small enough for a test: its first rows in both roles
     head = pq.read_table(CIFAR / name).slice(0, 300)

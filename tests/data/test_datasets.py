@@ -372,7 +372,7 @@ def test_an_image_folder_s_files_may_have_names_that_are_no_utf_8(tmp_path, monk
     try:
         (tmp_path / "pictures" / "train" / "a" / "000.png").rename(tmp_path / "pictures" / "train" / "a" / name)
     except OSError:
-        pytest.skip("this file system takes names in UTF-8 alone")
+        pytest.skip("platform: this file system takes names in UTF-8 alone")
     assert same(load(spec, tmp_path).image, image)
 
 

@@ -212,7 +212,7 @@ def test_a_resumed_run_goes_on_with_what_it_began_with(tmp_path, monkeypatch):
     assert parted.result["precision"] == "bf16"
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps memory on request")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="platform: only glibc keeps memory on request")
 def test_freed_memory_is_kept():
     """In a process of its own: it cannot be taken back."""
     code = (

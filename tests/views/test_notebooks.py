@@ -77,6 +77,7 @@ def test_run_notebook_has_the_parameters_of_an_experiment():
     assert assignments(cell.source) == Experiment().to_dict()
 
 
+@pytest.mark.notebooks
 def test_run_notebook_gives_the_numbers_of_the_command_line(project):
     settings = {**TINY, "sampler": "p", "budget": 0.5, "study": "faces", "lr": "1e-1"}
     done = papermill("run.ipynb", settings, "--engine", "iskit")
@@ -94,6 +95,7 @@ def test_run_notebook_gives_the_numbers_of_the_command_line(project):
     pd.testing.assert_frame_equal(*(past.filter(regex="^(?!seconds_)") for past in (one, other)))
 
 
+@pytest.mark.notebooks
 def test_quickstart_in_batch_and_its_report(project):
     settings = {**TINY, "sampler": ["sgd", "unif", "p"], "budget": [0.3, 0.6], "augment": ["standard"], "seeds": 2}
     done = papermill("00_quickstart.ipynb", settings, "--engine", "iskit")
@@ -117,6 +119,7 @@ def plotted(*layouts: dict) -> nbformat.NotebookNode:
     return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("", outputs=shown)])
 
 
+@pytest.mark.browser
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on this machine")
 def test_plots_get_a_still_image_of_their_own_size():
     notebook = plotted({}, {"width": 700, "height": 900})
@@ -137,6 +140,7 @@ def test_a_browser_that_never_answers_costs_the_image_only(tmp_path, monkeypatch
     assert list(outputs(notebook)[0]["data"]) == [report_module.PLOTLY]
 
 
+@pytest.mark.notebooks
 def test_augmentations_in_batch(project):
     done = papermill("01_augmentations.ipynb", {"dataset": "digits(limit=100)"}, "--engine", "iskit")
     assert done.returncode == 0, done.stderr
@@ -145,6 +149,7 @@ def test_augmentations_in_batch(project):
     assert "ricap: rows sum to 1.000" in str(outputs(notebook))
 
 
+@pytest.mark.notebooks
 def test_speed_in_smoke_size_measures_and_shows(project):
     done = papermill("speed.ipynb", {"part": "select", "smoke": True}, "--engine", "iskit")
     assert done.returncode == 0, done.stderr
@@ -196,6 +201,7 @@ def test_refusal_on_the_command_line_is_one_line_and_exit_code_2(project):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.notebooks
 def test_first_cell_refuses_without_our_engine(project):
     done = papermill("run.ipynb", {"bugdet": 0.3})
     assert done.returncode == 1
@@ -206,6 +212,7 @@ def test_first_cell_refuses_without_our_engine(project):
     assert len(ran) == 1  # nothing after the cell that refused
 
 
+@pytest.mark.notebooks
 def test_failed_cell_leaves_a_true_status(project):
     done = papermill("run.ipynb", {**TINY, "lr": 1e30, "momentum": 0.0}, "--engine", "iskit")
     assert done.returncode == 1
