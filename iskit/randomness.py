@@ -84,6 +84,12 @@ def generator(seed: int, stream: int, number: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=[seed, stream], counter=[0, 0, number, 0]))
 
 
+def torch_seed(seed: int, step: int) -> int:
+    """64 bits to seed torch's own generator with, at a step of a run."""
+    # Trap: on a CPU it heeds the lower 32 alone, so these must tell seeds apart too: 2 ** 32 / golden ratio does.
+    return (seed << 32) + ((seed * 0x9E3779B1 + step) & MASK)
+
+
 def permutation(seed: int, stream: int, epoch: int, n: int) -> Tensor:
     """(n,) int64: a uniform random order of 0 .. n - 1, on the host."""
     keys = np.random.Philox(key=[seed, stream], counter=[0, 0, epoch, 1]).random_raw(n)

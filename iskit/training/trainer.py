@@ -16,6 +16,7 @@ from iskit.augment import Pipeline
 from iskit.budget import Budget, Meter
 from iskit.data import Dataset
 from iskit.errors import Diverged
+from iskit.randomness import torch_seed
 from iskit.samplers import Outcome, Sampler
 from iskit.training.evaluation import EVAL_BATCH, measure
 from iskit.training.feed import Feed
@@ -131,7 +132,7 @@ class Trainer:
         batch = self.feed.batch(t, self.score)
         # Dropout and the like draw from torch's own generator: seeded a step, so nothing has to be saved. Not by
         # torch.manual_seed: where no GPU is in use it keeps a traceback for later, at every call.
-        self.generator.manual_seed((self.seed << 32) + self.meter.steps)
+        self.generator.manual_seed(torch_seed(self.seed, self.meter.steps))
         self.rate.fill_(self.lr * self.schedule(t))
         self.times.append(t)
         key, reason = self._captured(len(batch))

@@ -269,6 +269,19 @@ def test_dropout_resumes_with_its_random_state(make, tmp_path):
         assert rows(finish(resumed)) == rows(whole)
 
 
+def test_dropout_draws_anew_for_each_seed_and_step(make):
+    drawn: dict[str, list[float]] = {}
+    for name, seed in {"one": 1, "again": 1, "two": 2}.items():
+        trainer, draws = make(seed=seed), drawn.setdefault(name, [])
+        trainer.model.register_forward_pre_hook(
+            lambda model, _, draws=draws: draws.append(torch.rand(()).item()) if model.training else None
+        )
+        finish(trainer)
+    assert len(drawn["one"]) == 25
+    assert drawn["one"] == drawn["again"]
+    assert len({*drawn["one"], *drawn["two"]}) == 50  # no draw is had twice: of no other step, and of no other seed
+
+
 def test_a_loop_may_be_left_and_entered_again(make):
     whole, left = finish(make(evals=5)), make(evals=5)
     for t in left:
