@@ -18,7 +18,9 @@ def refuse(report: pytest.TestReport | pytest.CollectReport) -> None:
     file, line, reason = report.longrepr
     if not any(words in reason for words in ELSEWHERE):
         report.outcome = "failed"
-        report.longrepr = f"{file}:{line}: {reason}\nUnder CI=true only {', '.join(ELSEWHERE)} may be missing: install it."
+        report.longrepr = (
+            f"{file}:{line}: {reason}\nUnder CI=true only {', '.join(ELSEWHERE)} may be missing: install it."
+        )
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,5 +1,6 @@
 """A whole budgeted run in one line, on a user's own model and data."""
 
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -39,6 +40,7 @@ def fit(
     evals: int = 20,
     num_workers: int = 0,
     proxy: Callable[[], nn.Module] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> History:
     """Trains `model` on `train` until `budget` is spent; the model is left in eval mode.
 
@@ -48,7 +50,8 @@ def fit(
 
     train, validation: as `wrap` takes them; validation is measured `evals` times, evenly over the run, and at its end.
     optimizer: one of torch's on this model's parameters, or "sgd" (momentum .9) or "adam" with `lr`.
-    schedule: factor of the learning rate over the run; loss: one number an example. The rest: as in `wrap`.
+    schedule: factor of the learning rate over the run; loss: one number an example; clock: seconds on the host, for
+    tests of budgets in seconds. The rest: as in `wrap`.
     Raises InputError for what cannot work, before any training; Diverged, with the `history` so far, if the loss
     stops being a number.
     """
@@ -69,6 +72,7 @@ def fit(
         seed=seed,
         num_workers=num_workers,
         proxy=proxy,
+        clock=clock,
     )
     highest = [group["lr"] for group in stepper.param_groups]
     classes = loader.examples.classes > 0

@@ -109,6 +109,22 @@ def test_without_validation_the_training_is_still_recorded():
     assert frame["t"].to_list() == pytest.approx([0.5, 1])
 
 
+def test_a_budget_in_seconds_is_not_spent_by_evaluation():
+    """A clock that is moved by hand: the loss of a step takes 1 s, that of a batch of the evaluation 100 s."""
+    now = [0.0]
+
+    def slow(logits: Tensor, target: Tensor) -> Tensor:
+        now[0] += 1 if logits.requires_grad else 100
+        return nn.functional.cross_entropy(logits, target, reduction="none")
+
+    frame = fit(
+        unit="seconds", budget=20, loss=slow, validation=(HELD[0][:48], HELD[1][:48]), evals=4, clock=lambda: now[0]
+    ).frame()
+    assert frame["step"].to_list() == frame["seconds_train"].to_list()
+    assert frame["step"].iloc[-1] == 20
+    assert frame["seconds_eval"].to_list() == [200, 400, 600, 800]
+
+
 def test_a_loss_of_ones_own_and_targets_that_are_no_classes():
     values = TRAIN[0].flatten(1)[:, :4].sum(1)
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 1), nn.Flatten(0))

@@ -18,6 +18,7 @@ from filelock import FileLock
 from PIL import Image
 
 import iskit
+from iskit import files
 from iskit.errors import InputError
 from iskit.study.experiment import Experiment
 from iskit.study.run import Run
@@ -308,6 +309,16 @@ def test_runs_of_different_settings_are_no_seeds_of_one(tmp_path):
         "epochs",
         "lr",
     }
+
+
+def test_the_speedup_is_against_full_runs_of_the_same_epochs(tmp_path):
+    for epochs, sampler, seconds in ((2, "sgd", 10.0), (4, "sgd", 40.0), (2, "scan", 2.0), (4, "scan", 30.0)):
+        budget = 1.0 if sampler == "sgd" else 0.5
+        run = Run(Experiment(**{**TINY, "epochs": epochs}, sampler=sampler, budget=budget), tmp_path)
+        run.train()
+        files.write_json(run.path / "result.json", {**run.result, "training_seconds": seconds})
+    found = iskit.results(outputs=tmp_path).set_index(["sampler", "epochs"])["speedup"]
+    assert found.to_dict() == {("sgd", 2): 0, ("sgd", 4): 0, ("scan", 2): 80, ("scan", 4): 25}
 
 
 def test_no_results_is_an_empty_frame(tmp_path):
