@@ -1,5 +1,6 @@
 """What all tests share: a tiny data set, the digits, and a Trainer made from spec strings."""
 
+import multiprocessing
 from collections.abc import Callable
 from typing import Any
 
@@ -43,6 +44,14 @@ def tiny() -> Dataset:
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return datasets.create("digits", tmp_path_factory.mktemp("data")).load()
+
+
+@pytest.fixture
+def warm_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sweeps fork their workers from a process that has imported torch, one for all such tests: no seconds for each."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["iskit.study.sweep"])
+    monkeypatch.setattr("iskit.study.sweep.multiprocessing.get_context", lambda method: context)
 
 
 @pytest.fixture

@@ -95,7 +95,7 @@ def test_methods_lists_every_card(command):
     assert (code, err) == (2, "iskit: method 'unfi' is unknown: did you mean 'unif'?\n")
 
 
-def test_sweep_trains_a_grid(command):
+def test_sweep_trains_a_grid(warm_workers, command):
     code, out, _ = command("sweep", *TINY, "sampler=[unif, p]", "seeds=2", "study=s", "--workers", "1")
     assert code == 0
     assert len(iskit.results("s")) == 4

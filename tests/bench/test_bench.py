@@ -19,6 +19,7 @@ from iskit.augment import Pipeline
 from iskit.bench import figures, gpu, laboratory, limits, report, train
 from iskit.bench.limits import ceiling, work
 from iskit.bench.plain import TRANSFORMS, Images, Plain
+from iskit.bench.records import markdown
 from iskit.bench.select import overhead, selection
 from iskit.bench.tasks import NOISE, tasks
 from iskit.bench.train import AUGMENTS, Way, training, ways
@@ -315,6 +316,27 @@ def test_bench_keeps_what_it_shows(project):
         assert len(shown) == len(table)
         assert shown.map(lambda text: isinstance(text, str)).all(axis=None)
     assert not list(found["path"].parent.glob("*.tmp"))
+
+
+def test_the_tables_of_records_are_printed_from_what_was_kept(tmp_path):
+    """One row of each kind, as they stand there."""
+    records = (Path(__file__).parents[2] / "RECORDS.md").read_text(encoding="utf-8")
+    row = {"way": "plain, 4 workers", "augment": "randaugment|standard", "images_per_second": 5002.0}
+    row |= {"deviation": 0.168, "times_plain": 1.0, "times_best": 1.0, "step_ms": 6.4, "net_ms": np.nan}
+    row |= {"around_us": 1.0, "flop_share": 0.000127, "byte_share": 0.1, "eval_seconds": 0.0787, "warmup_seconds": 0.0}
+    row |= {"peak_mb": 856.0, "threads": 4, "precision": "float32", "dataset": "digits", "model": "mlp(width=64)"}
+    tables = {
+        "train, mlp(width=64)": [row],
+        "select, resnet8": [{"sampler": "p", "seconds": 7.83, "times_unif": 1.0, "times_cost": 1.0, "own": 0.000174}],
+    }
+    about = {"device": "cpu (X)", "threads": 4, "versions": {"torch": "2.15.0"}, "data": "images: a", "commit": "abc"}
+    files.write_json(tmp_path / "a.json", {"about": about | {"load_before": 1.0, "load_after": 2.0}, "tables": tables})
+    first, *lines = markdown(tmp_path / "a.json").splitlines()
+    assert first == "cpu (X), 4 threads; torch 2.15.0; images: a; load 1.0 before, 2.0 after; abc"
+    for line in lines:
+        assert f"\n{line}\n" in records
+    assert [line for line in lines if line.startswith("**")] == ["**mlp(width=64)**", "**select, resnet8**"]
+    assert sum(line.startswith("| ") for line in lines) == 4
 
 
 def test_part_must_be_known(project, capsys):

@@ -32,8 +32,8 @@ SETTINGS = {
 }
 KILLS = 5  # of each, at random moments
 
-# Reads one job a line, forks a child that trains it, and says how the child ended. Checkpoints after every step, and
-# slow steps: a kill may come at any of them, also while one is written.
+# Reads one job a line, forks a child that trains it, and says how the child ended. Checkpoints after every step (every
+# 0 s), and slow steps: a kill may come at any of them, also while one is written.
 SERVER = """
 import json, os, sys, time
 from pathlib import Path
@@ -46,7 +46,7 @@ for line in sys.stdin:
     job = json.loads(line)
     child = os.fork()
     if child == 0:
-        run = Run(Experiment.parse(job["settings"]), Path(job["outputs"]), checkpoint_seconds=0.0)
+        run = Run(Experiment.parse(job["settings"]), Path(job["outputs"]), checkpoint_seconds=job["every"])
         for t in run:
             time.sleep(job["pause"])
         os._exit(0)
@@ -83,9 +83,10 @@ def server(root):
     process.wait(30)
 
 
-def begin(server, settings: dict, outputs: Path, pause: float) -> int:
+def begin(server, settings: dict, outputs: Path, pause: float, every: float = 0) -> int:
     """Starts a run in a process of its own; gives its id."""
-    server.stdin.write(json.dumps({"settings": settings, "outputs": str(outputs), "pause": pause}) + "\n")
+    job = {"settings": settings, "outputs": str(outputs), "pause": pause, "every": every}
+    server.stdin.write(json.dumps(job) + "\n")
     server.stdin.flush()
     return int(server.stdout.readline())
 
@@ -112,8 +113,8 @@ def same(one: Run, other: Run) -> None:
     assert first == second
 
 
-@pytest.mark.parametrize("name", SETTINGS)
-def test_killed_at_random_moments_it_ends_the_same(name, server, tmp_path):
+@pytest.mark.parametrize(("name", "every"), [*((name, 0) for name in SETTINGS), ("p", 0.03)])
+def test_killed_at_random_moments_it_ends_the_same(name, every, server, tmp_path):
     settings = {**TINY, **SETTINGS[name]}
     whole = Run(Experiment.parse(settings), tmp_path / "whole")
     whole.train()
@@ -124,7 +125,7 @@ def test_killed_at_random_moments_it_ends_the_same(name, server, tmp_path):
     resumed = 0
     for number in range(KILLS):
         before = written(checkpoint)
-        child = begin(server, settings, tmp_path / "parted", pause=0.01)
+        child = begin(server, settings, tmp_path / "parted", 0.01, every)
         deadline = time.monotonic() + 30
         # Every round but the first gets somewhere, so that the rounds meet different parts of the run.
         while (

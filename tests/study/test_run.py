@@ -2,8 +2,6 @@
 
 import itertools
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -164,33 +162,6 @@ def test_left_loop_goes_on_to_the_same_numbers(tmp_path):
     assert not (parted.path / "checkpoint.pt").exists()
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_killed_process_goes_on_to_the_same_numbers(tmp_path, how):
-    settings = {**TINY, "sampler": "p", "epochs": 60, "study": "killed", "evals": 5}
-    experiment = Experiment.parse(settings)
-    whole = Run(experiment, tmp_path / "whole")
-    whole.train()
-    parted = Run(experiment, tmp_path / "outputs")
-    code = (
-        "import time; from pathlib import Path\n"
-        "from iskit.study.run import Run; from iskit.study.experiment import Experiment\n"
-        f"run = Run(Experiment.parse({settings!r}), Path({str(tmp_path / 'outputs')!r}), checkpoint_seconds=0.05)\n"
-        "for t in run: time.sleep(0.01)\n"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "1"})
-    checkpoint = parted.path / "checkpoint.pt"
-    deadline = time.monotonic() + 60
-    while not checkpoint.exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(how)
-    assert process.wait(30) != 0
-    assert checkpoint.exists()
-    assert not parted.finished
-    parted.train()
-    pd.testing.assert_frame_equal(numbers(whole.path), numbers(parted.path))
-    np.testing.assert_array_equal(iskit.counts_of(whole.path), iskit.counts_of(parted.path))
-
-
 def test_second_process_on_a_folder_refuses(tmp_path):
     run = Run(Experiment(**TINY), tmp_path)
     run.path.mkdir(parents=True)
@@ -261,7 +232,7 @@ def test_parallel_sweep_gives_the_numbers_of_single_runs(tmp_path):
     assert row["deviation"] == pytest.approx(one.std(ddof=1))
 
 
-def test_stopped_sweep_ends_soon_and_goes_on(tmp_path):
+def test_stopped_sweep_ends_soon_and_goes_on(warm_workers, tmp_path):
     experiments = grid({**TINY, "epochs": 400, "sampler": ["unif", "scan"], "seeds": 2})
     sweep = Sweep(experiments, workers=1, outputs=tmp_path)
     for news in sweep:
@@ -271,7 +242,7 @@ def test_stopped_sweep_ends_soon_and_goes_on(tmp_path):
     assert list(tmp_path.glob("*/*/checkpoint.pt"))
 
 
-def test_error_in_a_worker_reaches_the_caller(tmp_path):
+def test_error_in_a_worker_reaches_the_caller(warm_workers, tmp_path):
     with pytest.raises(RuntimeError, match="not a finite number"):
         list(Sweep([Experiment(**TINY, lr=1e30, momentum=0.0)], workers=1, outputs=tmp_path))
 

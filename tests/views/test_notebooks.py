@@ -134,7 +134,7 @@ def test_a_browser_that_never_answers_costs_the_image_only(tmp_path, monkeypatch
     browser.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setenv("BROWSER_PATH", str(browser))
-    monkeypatch.setattr(report_module, "PATIENCE", 4.0)
+    monkeypatch.setattr(report_module, "PATIENCE", 0.5)
     notebook = plotted()
     report_module.add_images(notebook)
     assert list(outputs(notebook)[0]["data"]) == [report_module.PLOTLY]
@@ -194,6 +194,7 @@ def test_engine_refuses_before_a_kernel_starts(project, monkeypatch, name, setti
     assert outputs(notebook) == []
 
 
+@pytest.mark.notebooks
 def test_refusal_on_the_command_line_is_one_line_and_exit_code_2(project):
     done = papermill("run.ipynb", {"bugdet": 0.3}, "--engine", "iskit")
     assert done.returncode == 2

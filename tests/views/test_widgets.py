@@ -12,7 +12,7 @@ TINY = {"dataset": "digits(limit=100)", "model": "cnn(width=4)", "epochs": 4, "e
 
 
 @pytest.fixture
-def shown(tmp_path, monkeypatch):
+def shown(warm_workers, tmp_path, monkeypatch):
     """Somebody is there, in an empty project; gives what is displayed."""
     monkeypatch.setenv("ISKIT_ROOT", str(tmp_path))
     monkeypatch.setattr(widgets, "hands", lambda: True)
