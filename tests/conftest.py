@@ -48,9 +48,12 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 @pytest.fixture
 def warm_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sweeps fork their workers from a process that has imported torch, one for all such tests: no seconds for each."""
+    """Workers are forked from a process that has imported torch, one for all such tests, which saves seconds for each.
+
+    As spawned ones they inherit nothing of the test's process: what they are given is pickled.
+    """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["iskit.study.sweep"])
+    context.set_forkserver_preload(["iskit.study.sweep", "iskit.bench.report"])
     monkeypatch.setattr("iskit.study.sweep.multiprocessing.get_context", lambda method: context)
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import multiprocessing
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from torch import nn
 from iskit import files
 from iskit.augment import Pipeline
 from iskit.bench import figures, gpu, laboratory, limits, report, train
-from iskit.bench.limits import ceiling, work
+from iskit.bench.limits import Ceiling, ceiling, work
 from iskit.bench.plain import TRANSFORMS, Images, Plain
 from iskit.bench.records import markdown
 from iskit.bench.select import overhead, selection
@@ -39,6 +40,12 @@ CUDA = torch.device("cuda")
 def project(tmp_path, monkeypatch):
     monkeypatch.setenv("ISKIT_ROOT", str(tmp_path))
     return tmp_path
+
+
+@pytest.fixture
+def warm(warm_workers, monkeypatch):
+    for module in ("augment", "select", "train"):
+        monkeypatch.setattr(f"iskit.bench.{module}.get_context", multiprocessing.get_context)
 
 
 def linear_net() -> nn.Module:
@@ -113,6 +120,12 @@ def test_ceilings_are_positive_and_finite():
     most = ceiling(torch.device("cpu"), side=64, megabytes=1)
     assert 0 < most.flop < 1e18
     assert 0 < most.bytes < 1e18
+
+
+def test_the_limit_is_that_of_the_faster_precision(monkeypatch):
+    known = {False: Ceiling(1e9, 2e9), True: Ceiling(3e9, 1e9)}
+    monkeypatch.setattr(train, "ceiling", lambda device, bf16: known[bf16])
+    assert train._ceiling("cpu") == known[True]
 
 
 def test_a_gpu_s_seconds_are_its_own_of_ten_calls_after_one_that_warms_up(monkeypatch):
@@ -232,7 +245,8 @@ def test_plain_refuses_what_it_does_not_know(tmp_path):
 # --- Whole benchmarks, in smoke size ---
 
 
-def test_training_compares_all_ways_of_one_network(project):
+def test_training_compares_all_ways_of_one_network(warm, project, monkeypatch):
+    monkeypatch.setattr(train, "_ceiling", {"cpu": Ceiling(1e12, 1e10)}.__getitem__)  # seconds of large products
     one = Experiment(dataset="digits(limit=96)", model="cnn(width=4)", batch_size=32)
     contenders = [
         Way("plain, 1 workers", "standard", 1),
@@ -267,7 +281,7 @@ def test_phases_are_settled_before_they_are_told(project, monkeypatch):
     assert (found["train_seconds"], found["scoring_seconds"]) == (1e6, 2e6)
 
 
-def test_selection_plans_its_share_of_an_epoch():
+def test_selection_plans_its_share_of_an_epoch(warm):
     frame = selection([200_000], ["unif", "p"], budget=0.3, repeats=1)
     assert frame["sampler"].tolist() == ["unif", "p"]
     assert frame["chosen"].tolist() == [60_000, 60_000]
@@ -298,7 +312,7 @@ def test_random_pixels_stand_in_for_images_that_are_not_there(project):
     assert "mine" in experiments[-1].dataset
 
 
-def test_bench_keeps_what_it_shows(project):
+def test_bench_keeps_what_it_shows(warm, project):
     seen = []
     found = report.bench("augment", "nowhere", smoke="true", show=lambda name, table: seen.append(name))
     assert seen == list(found["tables"])
