@@ -188,21 +188,26 @@ def _on_signal(stop: Callable[[], None]) -> list[int]:
 
 
 def _table(study: str | None) -> None:
-    from iskit.study.archive import also_varies, over_seeds
+    from iskit.study.archive import over_seeds, told_apart_by
     from iskit.study.archive import results as read
 
     frame = read(study)
+    for path, wrong in frame.attrs["damaged"].items():
+        print(f"iskit: {path} is left out: {wrong}", file=sys.stderr)
+    if copies := frame.attrs["copies"]:
+        copy, own = next(iter(copies.items()))
+        print(f"iskit: copied run folders count once, {len(copies)} left out: {copy} is {own}", file=sys.stderr)
     if frame.empty:
         console.print(
             f"no finished runs{f' in study {study!r}' if study else ''}: try iskit run params/quickstart.yaml"
         )
         return
     for (name, dataset, model), part in frame.groupby(["study", "dataset", "model"], sort=False):
-        further = also_varies(part)
+        further = told_apart_by(part)
         table = Table(title=f"{name}: {model} on {dataset}", title_justify="left")
-        for name in ("augment", "sampler"):
+        for name in ("augment", "sampler", *further):
             table.add_column(name, overflow="fold", min_width=10)
-        for name in (*further, "budget", "accuracy %", "seeds", "trained", "cost", "seconds", "saved %", "entropy"):
+        for name in ("budget", "accuracy %", "seeds", "trained", "cost", "seconds", "saved %", "entropy"):
             table.add_column(name, justify="right", no_wrap=True)
         for row in over_seeds(part).sort_values(["augment", *further, "budget", "sampler"]).to_dict("records"):
             spread = f" ± {row['deviation']:.2f}" if row["seeds"] > 1 else ""
@@ -216,7 +221,8 @@ def _table(study: str | None) -> None:
         console.print(table)
     console.print(
         "trained: examples; cost: forward and backward passes as a share of the full run's; "
-        "saved: training time against full sgd; entropy in nats"
+        "seconds: training and scoring; saved: of these, against full sgd; preparation (proxy runs) is in neither; "
+        "entropy in nats"
     )
 
 

@@ -1,47 +1,87 @@
-"""All finished runs as one data frame."""
+"""All finished runs as one data frame, and what tells their configurations apart."""
 
+import functools
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from iskit import files
 from iskit.errors import InputError
 from iskit.study.experiment import BYSTANDERS, Experiment
+from iskit.study.folders import Finished, read_study, reason, subfolders
+
+SPECS = ("dataset", "model", "sampler", "augment", "schedule")
+MACHINE = ["device_name", "precision_used", "threads"]
 
 
 def results(study: str | None = None, outputs: Path | None = None) -> pd.DataFrame:
     """One row a finished run: its settings, what it found (nested values as `seconds_train`), its folder `path`.
 
-    study: only the runs of outputs/<study>/; None: all. speedup: percent of training time saved against the mean of
-    the full sgd runs of the same settings on the same device, 100 (1 - seconds / seconds of sgd); NaN without one.
-    An empty frame if there is no run.
+    study: only the runs of outputs/<study>/; None: all; in the column, the folder's name. Specs are in their
+    canonical spelling, so that synonyms are one method; those that are known no more, as they were typed.
+    speedup: percent of the time of training and scoring saved against the mean of the full sgd runs of the same task
+    (SAME_TASK: data, settings that cost time, machine), 100 (1 - seconds / seconds of sgd); NaN without one.
+    Preparation (`seconds_prepare`: proxy runs and the like) is not counted.
+    An empty frame if there is no run. Its attrs name what was left out: `damaged`, folder -> what is wrong, and
+    `copies`, folder -> the run's own folder: copied folders count once.
     """
     base = outputs or files.root() / "outputs"
-    rows = []
-    for path in sorted(base.glob(f"{study or '*'}/*/result.json")):
-        settings = yaml.safe_load((path.parent / "params.yaml").read_text(encoding="utf-8"))
-        found = files.read_json(path)
-        found.pop("data", None)
-        found["device_name"] = found.pop("device")
-        found["precision_used"] = found.pop("precision")
-        flat = pd.json_normalize(found, sep="_").iloc[0].to_dict()
-        rows.append({**settings, **flat, "path": str(path.parent)})
-    frame = pd.DataFrame(rows)
-    return _with_speedup(frame) if len(frame) else frame
+    folders, damaged = ([base / study], {}) if study else subfolders(base)
+    runs: dict[Path, Finished] = {}
+    for folder in folders:
+        found, wrong = read_study(folder)
+        runs |= found
+        damaged |= wrong
+    copies = _copies(runs)
+    frame = pd.DataFrame(
+        [{**run.row, "study": path.parent.name, "path": str(path)} for path, run in runs.items() if path not in copies]
+    )
+    if len(frame):
+        frame = _with_speedup(_with_one_spelling(frame))
+    frame.attrs["damaged"] = damaged
+    frame.attrs["copies"] = {str(path): str(own) for path, own in copies.items()}
+    return frame
+
+
+def _copies(runs: dict[Path, Finished]) -> dict[Path, Path]:
+    """Folders that hold what another one holds, with that one: of the study that the settings name, or unrenamed."""
+
+    def strangeness(path: Path) -> tuple[bool, int, Path]:
+        return path.parent.name != runs[path].row["study"], len(path.name), path
+
+    own: dict[str, Path] = {}
+    for path in sorted(runs, key=strangeness):
+        own.setdefault(runs[path].identity, path)
+    return {path: own[run.identity] for path, run in runs.items() if own[run.identity] != path}
+
+
+def _with_one_spelling(frame: pd.DataFrame) -> pd.DataFrame:
+    """Specs as the run kept them when it finished; older runs kept none."""
+    for name in SPECS:
+        kept = frame.get(f"specs_{name}", pd.Series(np.nan, frame.index, dtype=object))
+        spelt = kept.where(kept.map(lambda spec: isinstance(spec, str)))
+        old = spelt.isna()
+        spelt[old] = [_canonical(name, spec) for spec in frame.loc[old, name]]
+        frame[name] = spelt
+    if "specs_weights" in frame:
+        frame["weights"] = frame["specs_weights"].fillna("")
+    return frame.drop(columns=[name for name in frame if name.startswith("specs_")])
+
+
+@functools.cache
+def _canonical(name: str, spec: str) -> str:
+    from iskit.study.parts import SPELLING  # imports torch, which younger runs do not need
+
+    try:
+        return SPELLING[name](spec)
+    except InputError:  # a method that is known no more
+        return spec
 
 
 SAME_TASK = [
-    "dataset",
-    "model",
-    "augment",
-    "epochs",
-    "batch_size",
-    "optimizer",
-    "device_name",
-    "precision_used",
-    "threads",
+    *("dataset", "validation", "model", "augment", "epochs", "batch_size", "optimizer"),
+    *("precision", "compile", "deterministic", *MACHINE),
 ]
 
 
@@ -52,19 +92,31 @@ def _with_speedup(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.drop(columns="full_seconds")
 
 
-KEYS = ["study", "dataset", "model", "augment", "sampler", "budget", "unit"]
+TASK = ["study", "dataset", "model", "unit"]
+KEYS = [*TASK, "augment", "sampler", "budget"]
 
 
 def also_varies(frame: pd.DataFrame) -> list[str]:
-    """The settings, beside seed and KEYS, that determine results and are not the same in all of these runs."""
-    others = [name for name in Experiment.help() if name not in (*KEYS, *BYSTANDERS, "seed")]
-    return [name for name in others if name in frame and frame[name].nunique(dropna=False) > 1]
+    """What determines results or their cost, beside seed and KEYS, and is not the same in all of these runs:
+    settings, the machine and the precision used, the content of a file of weights."""
+    settings = [name for name in Experiment.help() if name not in (*KEYS, *BYSTANDERS, "seed")]
+    return _varying(frame, [*settings, *MACHINE, "weights"])
+
+
+def told_apart_by(frame: pd.DataFrame) -> list[str]:
+    """All that these runs differ in, beside seed, sampler, augmentation and budget: no line may join such runs."""
+    return [*_varying(frame, TASK), *also_varies(frame)]
+
+
+def _varying(frame: pd.DataFrame, names: list[str]) -> list[str]:
+    return [name for name in names if name in frame and frame[name].nunique(dropna=False) > 1]
 
 
 def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
     """Mean and sample deviation over seeds, of seconds the median; one row a configuration.
 
-    Whatever else varies in the frame (epochs, lr, ...) gets a column and rows of its own, see `also_varies`.
+    Whatever else varies in the frame (epochs, lr, device, ...) gets a column and rows of its own, see `also_varies`.
+    seconds: of training and scoring, without preparation.
     """
     return (
         frame.groupby([*KEYS, *also_varies(frame)], sort=False, dropna=False)
@@ -77,6 +129,7 @@ def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
             backward=("passes_backward", "mean"),
             equivalent_budget=("equivalent_budget", "mean"),
             entropy=("entropy", "mean"),
+            entropy_share=("entropy_share", "mean"),
             coverage=("coverage", "mean"),
         )
         .reset_index()
@@ -84,17 +137,32 @@ def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def history_of(path: str | Path) -> pd.DataFrame:
-    """The evaluations of one run. InputError if the folder holds no finished run."""
-    return pd.read_parquet(_file(path, "history.parquet"))
+    """The evaluations of one run. InputError if the folder holds no finished run, or the file is damaged."""
+    file = _file(path, "history.parquet")
+    try:
+        return pd.read_parquet(file)
+    except Exception as error:  # whatever a damaged file makes pyarrow raise
+        raise _damaged(file, error) from None
 
 
 def counts_of(path: str | Path) -> np.ndarray:
     """(N,) int64: how often each training example of one run was trained. InputError as in `history_of`."""
-    return np.load(_file(path, "counts.npy"), allow_pickle=False)
+    file = _file(path, "counts.npy")
+    try:
+        counts = np.load(file, allow_pickle=False)
+        if counts.ndim != 1 or counts.dtype != np.int64:
+            raise ValueError("holds no counts")
+    except Exception as error:  # whatever a damaged file makes numpy raise
+        raise _damaged(file, error) from None
+    return counts
 
 
 def _file(path: str | Path, name: str) -> Path:
     file = Path(path) / name
-    if not file.exists():
-        raise InputError(f"{path} holds no finished run ({name} is missing): see iskit results")
+    if not file.is_file():
+        raise InputError(f"{path} holds no finished run ({name} is missing or no file): see iskit results")
     return file
+
+
+def _damaged(file: Path, error: Exception) -> InputError:
+    return InputError(f"{file} is damaged ({reason(error)}): remove its folder to train the run anew")

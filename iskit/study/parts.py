@@ -92,14 +92,18 @@ def choose(experiment: Experiment, model: nn.Module, data: Dataset) -> probe.Cho
     )
 
 
+# Of each spec: the one spelling that all its synonyms share.
+SPELLING: dict[str, Callable[[str], str]] = {
+    "dataset": datasets.canonical,
+    "model": models.canonical,
+    "sampler": samplers.canonical,
+    "augment": Pipeline.canonical,
+    "schedule": schedules.canonical,
+}
+
+
 def canonical(experiment: Experiment) -> dict[str, str]:
     """The specs in the one spelling that all their synonyms share; what a file of weights holds."""
     file = weights(experiment.model)
-    return {
-        **({"weights": file} if file else {}),
-        "dataset": datasets.canonical(experiment.dataset),
-        "model": models.canonical(experiment.model),
-        "sampler": samplers.canonical(experiment.sampler),
-        "augment": Pipeline.canonical(experiment.augment),
-        "schedule": schedules.canonical(experiment.schedule),
-    }
+    spelt = {name: spell(getattr(experiment, name)) for name, spell in SPELLING.items()}
+    return {**({"weights": file} if file else {}), **spelt}

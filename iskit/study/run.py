@@ -60,7 +60,8 @@ class Run:
         self.experiment = experiment
         self.checkpoint_seconds = checkpoint_seconds
         parts(experiment)
-        self.path = (outputs or files.root() / "outputs") / experiment.study / experiment.run_id(canonical(experiment))
+        self.specs = canonical(experiment)
+        self.path = (outputs or files.root() / "outputs") / experiment.study / experiment.run_id(self.specs)
         self.trainer: Trainer | None = None  # to be watched while it trains; a later run may take over its model
 
     @property
@@ -224,7 +225,8 @@ class Run:
                 weights = {name: value.cpu() for name, value in trainer.model.state_dict().items()}
                 files.write(self.path / "model.pt", lambda path: torch.save(weights, path))
             # Last, for it is what makes the run finished.
-            files.write_json(self.path / "result.json", {**summary(trainer), "data": origin})
+            found = {**summary(trainer), "specs": self.specs, "data": origin}
+            files.write_json(self.path / "result.json", found)
             self._status("finished", t=1.0)
             checkpoint.unlink(missing_ok=True)
 

@@ -12,8 +12,9 @@ from plotly.subplots import make_subplots
 
 from iskit import files
 from iskit.data import Dataset
+from iskit.errors import InputError
 from iskit.samplers import samplers
-from iskit.study.archive import also_varies, counts_of, history_of, over_seeds
+from iskit.study.archive import counts_of, history_of, over_seeds, told_apart_by
 from iskit.study.experiment import Experiment
 from iskit.study.parts import load
 
@@ -25,26 +26,31 @@ PALETTE = (
 DASHES = ("solid", "dash", "dot", "dashdot")
 QUICKSTART = ("sgd", "unif", "p", "c", "scan")  # the colours that people meet first
 ROW_HEIGHT = 360
+# What a budget counts, see iskit/budget.py.
+BUDGETS = {
+    "backward": "budget (examples trained)",
+    "cost": "budget (forward and backward passes)",
+    "seconds": "budget (s of training and scoring)",
+}
+ACCURACY = "test accuracy (%)"
 
 
 def accuracy_by_budget(frame: pd.DataFrame) -> go.Figure:
     """Test accuracy against budget, a line a sampler, a panel an augmentation; bars: deviation over seeds."""
-    return _by_augment(frame, "budget", "accuracy", "Accuracy against budget", "budget", "test accuracy (%)")
+    return _panels(frame, "budget", "accuracy", "Accuracy against budget", ACCURACY)
 
 
 def accuracy_by_seconds(frame: pd.DataFrame) -> go.Figure:
-    """Test accuracy against the seconds of training and scoring, a line a sampler through its budgets."""
-    return _by_augment(
-        frame, "seconds", "accuracy", "Accuracy against wall clock", "training time (s)", "test accuracy (%)"
-    )
+    """Test accuracy against the seconds of training and scoring, a line a sampler through its budgets.
+
+    What was prepared before the run (proxy runs and the like) is not counted.
+    """
+    return _panels(frame, "seconds", "accuracy", "Accuracy against wall clock", ACCURACY)
 
 
 def entropy_by_budget(frame: pd.DataFrame) -> go.Figure:
     """How evenly examples were trained: entropy of the sample counts in percent of log N (100: all alike)."""
-    frame = frame.assign(entropy=100 * frame["entropy_share"])
-    return _by_augment(
-        frame, "budget", "entropy", "Entropy of sample counts", "budget", "entropy (% of log N)", deviation=False
-    )
+    return _panels(frame, "budget", "entropy_percent", "Entropy of sample counts", "entropy (% of log N)")
 
 
 def curves(frame: pd.DataFrame) -> go.Figure:
@@ -64,6 +70,7 @@ def curves(frame: pd.DataFrame) -> go.Figure:
                     mode="lines+markers",
                     marker_size=4,
                     line={"color": PALETTE[number % len(PALETTE)], "dash": dash},
+                    hovertemplate=f"%{{y:.4g}}{' %' if quantity == 'accuracy' else ''}<extra>{name}</extra>",
                     row=1,
                     col=column,
                 )
@@ -77,6 +84,7 @@ def costs(frame: pd.DataFrame) -> go.Figure:
     for number, run in enumerate(frame.to_dict("records")):
         for column, prefix in enumerate(("seconds_", "passes_"), start=1):
             bars = {key.removeprefix(prefix): value for key, value in run.items() if key.startswith(prefix)}
+            bars = {name: value for name, value in bars.items() if value == value}  # older runs know fewer
             figure.add_bar(
                 y=[name.replace("_", " ") for name in bars],
                 x=list(bars.values()),
@@ -127,19 +135,27 @@ def sample_counts(frame: pd.DataFrame) -> go.Figure:
 def choosers(frame: pd.DataFrame) -> list[str]:
     """The samplers of the frame that do not simply take all examples in turn, p first; all if there are no others."""
     trained = list(dict.fromkeys(frame["sampler"]))
-    choosing = [spec for spec in trained if samplers.parse(spec)[0] not in ("sgd", "scan")]
+    choosing = [spec for spec in trained if _method(spec) not in ("sgd", "scan")]
     return sorted(choosing or trained, key=lambda spec: spec != "p")
 
 
 def gallery(frame: pd.DataFrame, sampler: str, each: int = 10) -> go.Figure:
-    """The images that a sampler trained most and least, over all runs of it in the frame."""
+    """The images that a sampler trained most and least, over all runs of it in the frame.
+
+    Of a frame with several data sets the first, and of conditions that each seed draws (noise, ...) the first seed:
+    choose another by frame[frame["dataset"] == ...].
+    """
     runs = frame[frame["sampler"] == sampler]
     one = runs.iloc[0]
+    same = ["dataset", "data_dir", "validation"]
     data = load(
         one["dataset"], files.root() / one["data_dir"], int(one["validation"]), torch.device("cpu"), int(one["seed"])
     )
+    if data.row is not None:  # each seed drew examples of its own
+        same.append("seed")
+    runs = runs[(runs[same] == one[same]).all(axis=1)]
     total = np.sum([counts_of(path) for path in runs["path"]], axis=0)
-    title = f"{samplers.title(sampler)}: the images trained most and least in {len(runs)} runs"
+    title = f"{_title(sampler)}: the images trained most and least in {len(runs)} runs on {one['dataset']}"
     return most_and_least(data, total, each, title)
 
 
@@ -173,7 +189,7 @@ def live(news: Mapping[Experiment, Sequence[tuple[float, float]]]) -> go.Figure:
     shown: set[str] = set()
     augments = list(dict.fromkeys(e.augment for e in news))
     for e, points in news.items():
-        name = samplers.title(e.sampler) + (f", {e.augment}" if len(augments) > 1 else "")
+        name = _title(e.sampler) + (f", {e.augment}" if len(augments) > 1 else "")
         figure.add_scatter(
             x=[t for t, _ in points],
             y=[accuracy for _, accuracy in points],
@@ -183,11 +199,12 @@ def live(news: Mapping[Experiment, Sequence[tuple[float, float]]]) -> go.Figure:
             mode="lines",
             opacity=0.8,
             line={"color": color(e.sampler), "width": 1.5, "dash": DASHES[augments.index(e.augment) % len(DASHES)]},
-            hovertemplate=f"%{{y:.2f}}<extra>{e.sampler}, {e.augment}, {e.budget:g}, seed {e.seed}</extra>",
+            hovertemplate=f"%{{y:.2f}} %<extra>{e.sampler}, {e.augment}, {_budget(e.budget, e.unit)}, "
+            f"seed {e.seed}</extra>",
         )
         shown.add(name)
     figure.update_xaxes(title_text="budget spent", tickformat=".0%", range=[0, 1.02])
-    figure.update_yaxes(title_text="test accuracy (%)")
+    figure.update_yaxes(title_text=ACCURACY)
     return styled(figure, "While training", max(ROW_HEIGHT, 140 + 20 * len(shown)))
 
 
@@ -195,65 +212,105 @@ def _name(run: Mapping[str, Any], frame: pd.DataFrame) -> str:
     """What tells this run from the others of the frame."""
     if len(frame) == 1:
         return ""
-    return f"{samplers.title(run['sampler'])} {run['budget']:g} {run['augment']} seed {run['seed']}"
+    words = [_title(run["sampler"]), _budget(run["budget"], run["unit"]), run["augment"], f"seed {run['seed']}"]
+    return " ".join([*words, *_told_apart(run, told_apart_by(frame))])
+
+
+def _told_apart(run: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    return [f"{name}={run[name]}" for name in names]
+
+
+def _budget(amount: float, unit: str) -> str:
+    return f"{amount:g} s" if unit == "seconds" else f"{100 * amount:g}%"
 
 
 def table(frame: pd.DataFrame) -> Styler:
-    """Accuracy, mean ± deviation over seeds: a row a sampler and augmentation, a column a budget."""
+    """Accuracy, mean ± deviation over seeds: a row a sampler and augmentation, a column a budget.
+
+    Where runs differ in more (data set, model, unit, epochs, ...), that has a column of the rows' names.
+    """
     means = over_seeds(frame)
     text = means["accuracy"].map("{:.2f}".format) + means["deviation"].map(lambda d: "" if d != d else f" ± {d:.2f}")
-    rows = ["augment", "sampler", *also_varies(frame)]
-    wide = means.assign(accuracy=text).pivot(index=rows, columns="budget", values="accuracy")
-    return wide.fillna("").rename(columns="{:.0%}".format).style.set_caption("test accuracy (%) by budget")
+    rows = ["augment", "sampler", *told_apart_by(frame)]
+    budgets = [_budget(*both) for both in zip(means["budget"], means["unit"], strict=True)]
+    wide = means.assign(accuracy=text, amount=budgets).pivot(index=rows, columns="amount", values="accuracy")
+    ordered = means.assign(amount=budgets, seconds=means["unit"] == "seconds").sort_values(["seconds", "budget"])
+    wide = wide[list(dict.fromkeys(ordered["amount"]))].rename_axis(columns="budget")
+    return wide.fillna("").style.set_caption(f"{ACCURACY} by budget")
 
 
 def color(sampler: str) -> str:
-    """A sampler's colour, whatever its options, the same in every figure; black for the full run."""
-    name, _ = samplers.parse(sampler)
+    """A sampler's colour, whatever its options, the same in every figure; black for the full run, grey for a method
+    that is known no more."""
+    name = _method(sampler)
+    if name not in samplers:
+        return "#999999"
     known = [*QUICKSTART, *(other for other in samplers if other not in QUICKSTART)]
     return "#222222" if name == "sgd" else PALETTE[(known.index(name) - 1) % len(PALETTE)]
 
 
+def _method(sampler: str) -> str:
+    """A sampler's name without its options; the whole spec of a method that is known no more."""
+    try:
+        return samplers.parse(sampler)[0]
+    except InputError:
+        return sampler
+
+
+def _title(sampler: str) -> str:
+    """As papers write it; as it stands, if the method is known no more."""
+    try:
+        return samplers.title(sampler)
+    except InputError:
+        return sampler
+
+
 def dashes(specs: Sequence[str]) -> dict[str, str]:
     """A line style for each spec: solid for a sampler's first, others for the same one with other options."""
-    names = [samplers.parse(spec)[0] for spec in specs]
+    names = [_method(spec) for spec in specs]
     return {
         spec: DASHES[names[:place].count(name) % len(DASHES)]
         for place, (spec, name) in enumerate(zip(specs, names, strict=True))
     }
 
 
-def _by_augment(
-    frame: pd.DataFrame, x: str, y: str, title: str, x_title: str, y_title: str, deviation: bool = True
-) -> go.Figure:
+def _panels(frame: pd.DataFrame, x: str, y: str, title: str, y_title: str) -> go.Figure:
+    """A line a sampler through its budgets; a panel for each augmentation and whatever else tells the runs apart."""
     means = over_seeds(frame)
-    augments = list(dict.fromkeys(means["augment"]))
+    means["entropy_percent"] = 100 * means["entropy_share"]
+    apart = told_apart_by(frame)
+    panels = list(means.groupby(["augment", *apart], sort=False, dropna=False))
     styles = dashes(list(dict.fromkeys(means["sampler"])))
-    columns = min(2, len(augments)) or 1
-    rows = -(-len(augments) // columns) or 1
+    columns = min(2, len(panels)) or 1
+    rows = -(-len(panels) // columns) or 1
     figure = make_subplots(
-        rows, columns, shared_yaxes="all", subplot_titles=augments, horizontal_spacing=0.04, vertical_spacing=0.16
+        rows,
+        columns,
+        shared_yaxes="all",
+        subplot_titles=[", ".join([key[0], *_told_apart(here.iloc[0], apart)]) for key, here in panels],
+        horizontal_spacing=0.04,
+        vertical_spacing=0.32 / rows,
     )
     shown: set[str] = set()
-    for panel, augment in enumerate(augments):
+    for panel, (_, here) in enumerate(panels):
         place = {"row": panel // columns + 1, "col": panel % columns + 1}
-        here = means[means["augment"] == augment]
         for sampler in dict.fromkeys(here["sampler"]):
             line = here[here["sampler"] == sampler].sort_values("budget")
-            full = samplers.parse(sampler)[0] == "sgd"
+            full = _method(sampler) == "sgd"
+            budgets = [_budget(*both) for both in zip(line["budget"], line["unit"], strict=True)]
             figure.add_scatter(
                 x=line[x],
                 y=line[y],
-                error_y={"array": line["deviation"], "thickness": 1, "width": 3} if deviation else None,
-                name=samplers.title(sampler) + (", full run" if full else ""),
+                error_y={"array": line["deviation"], "thickness": 1, "width": 3} if y == "accuracy" else None,
+                name=_title(sampler) + (", full run" if full else ""),
                 legendgroup=sampler,
                 showlegend=sampler not in shown,
                 mode="markers" if full else "lines+markers",
                 marker={"size": 9 if full else 7, "symbol": "diamond" if full else "circle"},
                 line={"color": color(sampler), "dash": styles[sampler]},
-                customdata=np.stack([line["budget"], line["seeds"], line["seconds"]], axis=-1),
-                hovertemplate=f"%{{y:.2f}}<br>budget %{{customdata[0]}}, %{{customdata[2]:.2f}} s, "
-                f"%{{customdata[1]}} seeds<extra>{samplers.title(sampler)}</extra>",
+                customdata=list(zip(budgets, line["seeds"], line["seconds"], strict=True)),
+                hovertemplate=f"%{{y:.2f}} %<br>budget %{{customdata[0]}}, %{{customdata[2]:.2f}} s, "
+                f"%{{customdata[1]}} seeds<extra>{_title(sampler)}</extra>",
                 **place,
             )
             if full and y == "accuracy":
@@ -261,13 +318,10 @@ def _by_augment(
                     y=float(line[y].iloc[0]), line={"color": "#999999", "dash": "dot", "width": 1}, **place
                 )
             shown.add(sampler)
-    if x == "budget":
-        figure.update_xaxes(tickformat=".0%", rangemode="tozero")
-    else:
-        figure.update_xaxes(rangemode="tozero")
-    for panel in range(len(augments)):
-        if panel + columns >= len(augments):
-            figure.update_xaxes(title_text=x_title, row=panel // columns + 1, col=panel % columns + 1)
+        unit = here["unit"].iloc[0]
+        share = x == "budget" and unit != "seconds"
+        below = BUDGETS[unit] if x == "budget" else "training and scoring (s)"
+        figure.update_xaxes(tickformat=".0%" if share else None, rangemode="tozero", title_text=below, **place)
     figure.update_yaxes(title_text=y_title, col=1)
     return styled(figure, title, max(ROW_HEIGHT * rows + 40, 140 + 20 * len(shown)))  # room for the whole legend
 
