@@ -31,7 +31,8 @@ FOUND: dict[str, type] = {
 }
 PER_PHASE = ("seconds_", "passes_")  # numbers all
 RENAMED = {"device": "device_name", "precision": "precision_used"}  # as used, beside the settings: as asked for
-Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # eight times faster where libyaml is there
+QuickLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # eight times faster where libyaml is there
+DEEP = 4096  # bytes that could be nested so deep that libyaml's loader ends the process; Python's raises
 
 
 @dataclass(frozen=True)
@@ -110,9 +111,10 @@ def _read(folder: Path, stamp: str) -> Finished:
 
 
 def _settings(folder: Path) -> dict[str, Any]:
+    text = (folder / "params.yaml").read_bytes()
     try:
-        settings = yaml.load((folder / "params.yaml").read_bytes(), Loader)
-    except (yaml.YAMLError, ValueError):  # ValueError: an impossible date
+        settings = yaml.load(text, QuickLoader if len(text) < DEEP else yaml.SafeLoader)
+    except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: an impossible date
         raise InputError("params.yaml is not readable YAML") from None
     if not isinstance(settings, dict):
         raise InputError("params.yaml holds no settings")
