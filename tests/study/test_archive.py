@@ -238,8 +238,42 @@ DAMAGE = {
 }
 
 
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    """Calls `iskit results` on tmp_path/outputs; gives stdout and stderr."""
+    monkeypatch.setenv("ISKIT_ROOT", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["iskit", "results"])
+
+    def call() -> tuple[str, str]:
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        assert not end.value.code
+        return capsys.readouterr()
+
+    return call
+
+
+def test_the_command_line_tells_copies_in_one_line(tmp_path, command):
+    run = write_run(tmp_path / "outputs", study="s")
+    shutil.copytree(tmp_path / "outputs" / "s", tmp_path / "outputs" / "t")
+    out, err = command()
+    copy = tmp_path / "outputs" / "t" / run.name
+    assert err == f"iskit: copied run folders count once, 1 left out: {copy} is {run}\n"
+    assert out.count("unif") == 1
+    assert "preparation (proxy runs) is in neither" in " ".join(out.split())
+
+
+def test_the_command_line_tells_units_and_machines_apart(tmp_path, command):
+    for study, unit, device in (("a", "backward", "cpu"), ("a", "cost", "gpu"), ("b", "backward", "cpu")):
+        write_run(tmp_path / "outputs", {"device": device}, study=study, unit=unit)
+    out, _ = command()
+    both, alone = out.split("b: cnn on digits")
+    assert all(word in both for word in ("unit", "device_name", "backward", "cost", "gpu"))
+    assert "device_name" not in alone
+
+
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_a_damaged_folder_is_named_in_one_line_and_the_others_are_shown(tmp_path, kind, monkeypatch, capsys):
+def test_a_damaged_folder_is_named_in_one_line_and_the_others_are_shown(tmp_path, kind, command):
     damage, message = DAMAGE[kind]
     good = write_run(tmp_path / "outputs", sampler="unif")
     bad = write_run(tmp_path / "outputs", sampler="p")
@@ -248,12 +282,7 @@ def test_a_damaged_folder_is_named_in_one_line_and_the_others_are_shown(tmp_path
     frame = iskit.results(outputs=tmp_path / "outputs")
     assert frame["path"].tolist() == [str(good)]
     assert list(frame.attrs["damaged"]) == [str(bad)]
-    monkeypatch.setenv("ISKIT_ROOT", str(tmp_path))
-    monkeypatch.setattr(sys, "argv", ["iskit", "results"])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    assert not end.value.code
-    out, err = capsys.readouterr()
+    out, err = command()
     assert "unif" in out
     assert err.startswith(f"iskit: {bad} is left out: ")
     assert err.count("\n") == 1
