@@ -257,13 +257,21 @@ def test_a_gallery_is_of_all_runs_the_most_trained_above_the_least(tmp_path):
     figure = plots.gallery(iskit.results(outputs=tmp_path), "p", each=2)
     captions = [note.text.split(" · ")[1] for note in figure.layout.annotations]
     assert captions == ["31×", "10×", "1×", "0×"]  # 6, 5; one of the others, 7
-    data = plots.load("digits(limit=100)", tmp_path, 0, torch.device("cpu"))
+    data = plots.load("digits(limit=100)", tmp_path, 0, torch.device("cpu"), 1)
     for place, index in ((0, 6), (1, 5), (3, 7)):
         np.testing.assert_array_equal(figure.data[place].z[..., 0], data.image[index, ..., 0])
         assert figure.layout.annotations[place].text.startswith(f"{data.classes[data.label[index]]} ")
     assert [axis.title.text for axis in figure.select_yaxes() if axis.title.text] == ["most", "least"]
     title = "p-SGD: the images trained most and least in 2 runs on digits(limit=100)"
     assert figure.layout.title.text == title
+
+
+def test_a_gallery_of_examples_that_each_seed_draws_is_of_one_seed(tmp_path):
+    for seed in (1, 2):
+        write_past(trained(tmp_path, seed=seed, sampler="p", budget=0.3, dataset="digits(limit=100, noise=0.5)"))
+    figure = plots.gallery(iskit.results(outputs=tmp_path), "p", each=2)
+    assert "in 1 runs on" in figure.layout.title.text
+    assert [note.text.split(" · ")[1] for note in figure.layout.annotations] == ["99×", "98×", "1×", "0×"]
 
 
 def test_most_and_least_of_any_data():
