@@ -1,7 +1,9 @@
 """All finished runs as one data frame, and what tells their configurations apart."""
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -11,6 +13,7 @@ from iskit.errors import InputError
 from iskit.study.experiment import BYSTANDERS, Experiment
 from iskit.study.folders import Finished, read_study, reason, subfolders
 
+T = TypeVar("T")
 SPECS = ("dataset", "model", "sampler", "augment", "schedule")
 MACHINE = ["device_name", "precision_used", "threads"]
 
@@ -138,31 +141,27 @@ def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
 
 def history_of(path: str | Path) -> pd.DataFrame:
     """The evaluations of one run. InputError if the folder holds no finished run, or the file is damaged."""
-    file = _file(path, "history.parquet")
-    try:
-        return pd.read_parquet(file)
-    except Exception as error:  # whatever a damaged file makes pyarrow raise
-        raise _damaged(file, error) from None
+    return _whole(path, "history.parquet", pd.read_parquet)
 
 
 def counts_of(path: str | Path) -> np.ndarray:
     """(N,) int64: how often each training example of one run was trained. InputError as in `history_of`."""
-    file = _file(path, "counts.npy")
-    try:
-        counts = np.load(file, allow_pickle=False)
-        if counts.ndim != 1 or counts.dtype != np.int64:
-            raise ValueError("holds no counts")
-    except Exception as error:  # whatever a damaged file makes numpy raise
-        raise _damaged(file, error) from None
+    return _whole(path, "counts.npy", _counts)
+
+
+def _counts(file: Path) -> np.ndarray:
+    counts = np.load(file, allow_pickle=False)
+    if not isinstance(counts, np.ndarray) or counts.ndim != 1 or counts.dtype != np.int64:
+        raise ValueError("it holds no counts")
     return counts
 
 
-def _file(path: str | Path, name: str) -> Path:
+def _whole(path: str | Path, name: str, read: Callable[[Path], T]) -> T:
+    """What `read` makes of a file of a run's folder."""
     file = Path(path) / name
     if not file.is_file():
         raise InputError(f"{path} holds no finished run ({name} is missing or no file): see iskit results")
-    return file
-
-
-def _damaged(file: Path, error: Exception) -> InputError:
-    return InputError(f"{file} is damaged ({reason(error)}): remove its folder to train the run anew")
+    try:
+        return read(file)
+    except Exception as error:  # whatever a damaged file makes pyarrow or numpy raise
+        raise InputError(f"{file} is damaged ({reason(error)}): remove its folder to train the run anew") from None
