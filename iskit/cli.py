@@ -206,7 +206,7 @@ def _table(study: str | None) -> None:
         further = told_apart_by(part)
         table = Table(title=f"{name}: {model} on {dataset}", title_justify="left")
         for name in ("augment", "sampler", *further):
-            table.add_column(name, overflow="fold", min_width=10)
+            table.add_column(name, overflow="fold", min_width=max(10, len(name)))
         for name in ("budget", "accuracy %", "seeds", "trained", "cost", "seconds", "saved %", "entropy"):
             table.add_column(name, justify="right", no_wrap=True)
         for row in over_seeds(part).sort_values(["augment", *further, "budget", "sampler"]).to_dict("records"):
