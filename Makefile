@@ -48,7 +48,11 @@ lint: setup
 check: lint test notebooks browser engines
 
 readme: setup
-	$(BIN)/python -c 'from pathlib import Path; from iskit.views.cards import write_readme; write_readme(Path("README.md"))'
+	$(BIN)/python -c 'from pathlib import Path; from iskit.views.cards import write_pages; write_pages(Path("."))'
+
+# The README's pictures, of the quickstart's runs; they need Chromium.
+picture: demo
+	$(BIN)/python -c 'from pathlib import Path; from iskit.views.picture import write_pictures; write_pictures(Path("docs"))'
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -72,7 +72,7 @@ def run(settings: Settings) -> None:
     found = one.result
     table = Table(show_header=False, box=None)
     for name, value in {
-        "accuracy": f"{found['accuracy']:.2f} % (best {found['best_accuracy']:.2f} %)",
+        "accuracy": f"{found['accuracy']:.2f} %",
         "training": f"{found['training_seconds']:.2f} s on {found['device']}, {found['steps']:,} steps",
         "passes": ", ".join(f"{count:,} {kind.replace('_', ' ')}" for kind, count in found["passes"].items()),
         "budget spent": f"{found['equivalent_budget']:.4f} of the full run's cost",
@@ -136,6 +136,7 @@ def bench(
 def methods(name: Annotated[str | None, typer.Argument(help="a sampler or augmentation")] = None) -> None:
     """List every sampler and augmentation, or show one method's card."""
     from iskit.registry import CARD_FIELDS
+    from iskit.views.cards import REGISTRIES
     from iskit.views.cards import methods as known
 
     frame = known()
@@ -145,7 +146,7 @@ def methods(name: Annotated[str | None, typer.Argument(help="a sampler or augmen
             table.add_row(row["kind"], row["name"], row["summary"], row["cite"])
         console.print(table)
         return
-    chosen = frame[(frame["name"].str.lower() == name.lower()) | (frame["title"].str.lower() == name.lower())]
+    chosen = frame[frame["name"].isin([registry.card(name).name for registry in REGISTRIES if name in registry])]
     if chosen.empty:
         raise InputError(f"method {name!r} is unknown: {suggest(name, frame['name'])}")
     for row in chosen.to_dict("records"):

@@ -3,9 +3,9 @@
 cite: Krizhevsky et al. 2012; in this form He et al. 2016 and Arazo et al. 2021
 changes: each image, drawn per example and epoch
 passes: none extra
-rule: pad by 4 zeros (data sets of tiny images: a seventh of the side), crop back at a uniform offset; flip with
-  probability 1/2
-differs: nothing
+rule: pad by 4 zeros, images of less than 28 pixels by a seventh of the side, rounded down; crop back at a uniform
+  offset; flip with probability 1/2
+differs: nothing from 28 pixels up; below, where the source has no images, less padding
 neutral: pad=0 on a data set without flips
 """
 

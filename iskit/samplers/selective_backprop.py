@@ -10,7 +10,8 @@ rule: H = the last 1024 losses (N if less), this pool's among them; percentile_i
 differs: from the official code: H starts with the first epoch's training losses, not empty; beta follows the budget,
   not 3; a kept row keeps its own mixed target. official=True: H is empty when selection begins, beta=3 if not given,
   and the code's defect: all rows of a batch are given the first one's mixing weights (lam of mixup, the areas of
-  ricap's patches by their place) though they come from many batches of candidates; without mixing there is none
+  ricap's patches by their place) though they come from many batches of candidates; without mixing there is none.
+  With its documented spelling `ricap` that code trains without RICAP, as it compares with "RICAP": not so here
 neutral: beta=0
 """
 
@@ -27,7 +28,7 @@ from iskit.samplers.base import Batch, Outcome, Sampler, Score, samplers
 from iskit.samplers.draw import permuted
 
 
-@samplers.register("selective_backprop", "SB")
+@samplers.register("selective_backprop", "SB", "selective_backpropagation")
 class SelectiveBackprop(Sampler):
     """beta: how sharply high losses are preferred, None derives it from the budget; history: losses in H;
     stale: scores an example only every so many epochs, and else takes its last loss (StaleSB);

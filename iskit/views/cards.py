@@ -1,6 +1,7 @@
 """What the kit knows of its methods: a table, and one method's card beside the source that is executed."""
 
 import inspect
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -43,22 +44,69 @@ def show(name: str) -> Any:
 
 
 MARKS = ("<!-- methods: made from the cards by `make readme` -->", "<!-- end of methods -->")
+HEADINGS = {"sampler": "Which examples", "augment": "How they look"}
+SECTION = {
+    "Source": "cite",
+    "Rule": "rule",
+    "Changes": "changes",
+    "Extra passes": "passes",
+    "Neutral at": "neutral",
+    "Differs from the source": "differs",
+}
 
 
 def readme_tables() -> str:
-    """The README's method tables, in Markdown."""
+    """The README's method tables, in Markdown: name, what it does, source; the rest is a click away."""
     frame, parts = methods(), [MARKS[0]]
-    for kind, heading in (("sampler", "Which examples"), ("augment", "How they look")):
-        parts += ["", f"**{heading}** (`{kind}=`)", "", "| name | what it does | source | changes | extra passes |"]
-        parts[-1] += " neutral at | differs from the source |"
-        parts.append("|---|---|---|---|---|---|---|")
+    for kind, heading in HEADINGS.items():
+        parts += ["", f"**{heading}** (`{kind}=`)", "", "| name | what it does | source |", "|---|---|---|"]
         for row in frame[frame["kind"] == kind].to_dict("records"):
-            cells = [row[key] for key in ("summary", "cite", "changes", "passes", "neutral", "differs")]
-            parts.append("| " + " | ".join([f"`{row['name']}`", *(c.replace("|", "\\|") for c in cells)]) + " |")
+            authors = row["cite"].partition(', "')[0]
+            cells = (f"[`{row['name']}`](docs/methods.md#{row['name']})", _escaped(row["summary"]), _escaped(authors))
+            parts.append(f"| {' | '.join(cells)} |")
     return "\n".join([*parts, "", MARKS[1]])
 
 
-def write_readme(path: Path) -> None:
-    """Puts the tables between their marks."""
-    before, _, rest = path.read_text(encoding="utf-8").partition(MARKS[0])
-    files.write_text(path, before + readme_tables() + rest.partition(MARKS[1])[2])
+def methods_page() -> str:
+    """docs/methods.md: the whole card of every method, a section each."""
+    parts = [
+        "# Methods",
+        "",
+        "Made from the cards at the head of each method's file, by `make readme`: change them there. Notation: N "
+        "training examples, b rows a batch, T epochs, B the budget as a share of the full run, t in [0, 1) the share of the "
+        "budget that is spent, p_i the predicted probability of the true class of example i. *Neutral at*: the "
+        "setting at which a sampler is plain SGD, batch for batch, and an augmentation leaves images alone.",
+    ]
+    frame = methods()
+    for registry in REGISTRIES:
+        kind, heading = registry.kind, HEADINGS[registry.kind]
+        parts += ["", f"## {heading}", "", f"`{kind}=NAME` or `{kind}=NAME(option=value, ...)`"]
+        for row in frame[frame["kind"] == kind].to_dict("records"):
+            also = "" if row["title"] == row["name"] else f" ({row['title']})"
+            parts += ["", f"### {row['name']}", "", f"{_escaped(row['summary'])}{also}", ""]
+            parts += [f"- **{word}:** {_escaped(row[key])}" for word, key in SECTION.items()]
+            parts.append(f"- **Options:** {_options(registry, row)}")
+    return "\n".join(parts) + "\n"
+
+
+def _options(registry: Registry[Any], row: dict[str, Any]) -> str:
+    """What may be set, with its defaults and what it means."""
+    if not row["options"]:
+        return "none"
+    meaning = re.sub(r"\s+", " ", inspect.getdoc(registry[row["name"]]) or "")
+    return f"`{row['options']}`. {_escaped(meaning)}".rstrip()
+
+
+def _escaped(text: str) -> str:
+    """Text of a card as Markdown shows it unchanged; what stands in backticks stays code."""
+    quoted = text.split("`")
+    quoted[::2] = [re.sub(r"[\\*<|]|(?<!\w)_|_(?!\w)", r"\\\g<0>", piece) for piece in quoted[::2]]
+    return "`".join(quoted)
+
+
+def write_pages(root: Path) -> None:
+    """Puts the tables between their marks in README.md, and writes docs/methods.md."""
+    readme = root / "README.md"
+    before, _, rest = readme.read_text(encoding="utf-8").partition(MARKS[0])
+    files.write_text(readme, before + readme_tables() + rest.partition(MARKS[1])[2])
+    files.write_text(root / "docs" / "methods.md", methods_page())

@@ -61,8 +61,8 @@ def before_and_after(
         if target is hard:
             rows.append((label_text, changed, []))
         else:
-            rows.append((label_text, _denormalise(data, mixed), [_shares(names, one) for one in target]))
-    return _figure(rows, "Augmentations: a batch before and after")
+            rows.append((label_text, denormalised(data, mixed), [shares(names, one) for one in target]))
+    return sheet(rows, "Augmentations: a batch before and after")
 
 
 def operations(data: Dataset, m: int = 4, *, first: int = 0, count: int = 8) -> go.Figure:
@@ -79,7 +79,7 @@ def operations(data: Dataset, m: int = 4, *, first: int = 0, count: int = 8) -> 
         op, value = settings[place]
         changed = batched.apply(image, (torch.full((count,), place), x, y))
         rows.append((f"{op}<br>{UNITS.get(op, '').format(value)}", changed, []))
-    return _figure(rows, f"RandAugment's operations at m = {m}")
+    return sheet(rows, f"RandAugment's operations at m = {m}")
 
 
 def _batch(data: Dataset, first: int, count: int) -> tuple[Tensor, Tensor]:
@@ -88,7 +88,8 @@ def _batch(data: Dataset, first: int, count: int) -> tuple[Tensor, Tensor]:
     return data.image[first : first + count].cpu(), data.label[first : first + count].cpu()
 
 
-def _denormalise(data: Dataset, image: Tensor) -> Tensor:
+def denormalised(data: Dataset, image: Tensor) -> Tensor:
+    """(b, C, H, W) as networks see them -> (b, H, W, C) uint8."""
     pixels = image.permute(0, 2, 3, 1) * torch.tensor(data.std) + torch.tensor(data.mean)
     return (255 * pixels).round().clamp(0, 255).byte()
 
@@ -97,15 +98,16 @@ def _short(name: str, most: int = 14) -> str:
     return name if len(name) <= most else name[: most - 1] + "…"
 
 
-def _shares(names: Sequence[str], target: Tensor) -> str:
+def shares(names: Sequence[str], target: Tensor) -> str:
     """A line a class, `77% dog`, the largest first; shares below half a percent are left out."""
     percent = (100 * target).round().int().tolist()
     order = sorted(range(len(names)), key=lambda label: -percent[label])
     return "<br>".join(f"{percent[label]}% {_short(names[label], 11)}" for label in order if percent[label])
 
 
-def _figure(rows: Sequence[Row], title: str) -> go.Figure:
-    """All in one image, a screen pixel a pixel of it, so that nothing is resampled; the text lies on its white."""
+def sheet(rows: Sequence[Row], title: str) -> go.Figure:
+    """Rows of images below each other. All in one image, a screen pixel a pixel of it, so that nothing is resampled;
+    the text lies on its white."""
     count, size, width, _ = rows[0][1].shape
     scale = -(-(CAPTION if any(texts for _, _, texts in rows) else CELL) // width)
     high, wide = scale * size, scale * width

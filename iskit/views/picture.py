@@ -1,0 +1,65 @@
+"""The README's two pictures, drawn from the quickstart's runs: the question in images, and accuracy by budget."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import plotly.io as pio
+import torch
+import torch.nn.functional as F
+
+from iskit import files
+from iskit.augment import Pipeline
+from iskit.errors import InputError
+from iskit.study.archive import counts_of, results
+from iskit.study.parts import load
+from iskit.views import gallery, plots
+
+COUNT = 3  # images a row: so narrow a picture stays readable on a phone
+DRAW = 3  # of mixup: one that gives each image another partner than itself, and enough of it to be seen
+
+
+def write_pictures(folder: Path) -> None:
+    """Writes question.png and accuracy.png. InputError if the quickstart's runs are not there."""
+    frame = results("quickstart")
+    if frame.empty or "p" not in set(frame["sampler"]):
+        raise InputError("study='quickstart' has no finished runs of sampler='p' to draw: run `make demo` first")
+    images = question(frame)
+    width, height = images.layout.width, images.layout.height
+    for name, figure in {"question.png": images, "accuracy.png": accuracy(frame)}.items():
+        drawn = pio.to_image(figure, "png", width=width, height=height, scale=2)
+        files.write(folder / name, lambda path, drawn=drawn: path.write_bytes(drawn))
+
+
+def question(frame: pd.DataFrame) -> go.Figure:
+    """The images that p trained most and least over all its runs; and those it trained most, mixed."""
+    runs = frame[frame["sampler"] == "p"]
+    one = runs.iloc[0]
+    data = load(one["dataset"], files.root() / one["data_dir"], int(one["validation"]), torch.device("cpu"))
+    trained = np.sum([counts_of(path) for path in runs["path"]], axis=0)
+    order = np.argsort(-trained, kind="stable")
+    most, least = order[:COUNT], order[-COUNT:]
+    pipeline = Pipeline.parse("mixup(alpha=1)")
+    pipeline.bind(seed=1, pad=data.pad, flip=data.flip, mean=data.mean)
+    batch = np.concatenate([most, least])
+    hard = F.one_hot(data.label[batch], len(data.classes)).float()
+    mixed, target = pipeline.mix(data.normalise(data.image[batch]), hard, DRAW)
+    rows: list[gallery.Row] = [
+        ("<b>Which?</b><br>trained most<br>by p-SGD", data.image[most], [f"{n:,}×" for n in trained[most]]),
+        ("trained least<br>by p-SGD", data.image[least], [f"{n:,}×" for n in trained[least]]),
+        (
+            "<b>How they look?</b><br>mixup, with<br>soft targets",
+            gallery.denormalised(data, mixed)[:COUNT],
+            [gallery.shares(data.classes, row) for row in target[:COUNT]],
+        ),
+    ]
+    return gallery.sheet(rows, "Which images, or how they look?").update_layout(title={"x": 0.03, "y": 0.95})
+
+
+def accuracy(frame: pd.DataFrame) -> go.Figure:
+    """The notebook's figure of accuracy against budget, on as little room."""
+    figure = plots.accuracy_by_budget(frame)
+    figure.update_xaxes(tickvals=[0.1, 0.3, 0.5, 1])
+    figure.update_layout(margin={"l": 50, "r": 10, "t": 90, "b": 95}, title={"x": 0.03, "xref": "container", "y": 0.95})
+    return figure.update_layout(legend={"orientation": "h", "y": -0.2, "x": 0, "font_size": 12})
