@@ -41,6 +41,7 @@ def test_run_from_yaml_and_settings(command, tmp_path):
     code, out, err = command("run", "params/x.yaml", "budget=0.5", "study=cli", "augment=standard|mixup")
     assert (code, err) == (0, "")
     assert "416 forward, 416 backward" in out
+    assert "best" not in out  # the best of all evaluations is picked on the test set
     frame = iskit.results("cli")
     assert frame.loc[0, ["budget", "lr", "augment"]].tolist() == [0.5, 0.1, "standard|mixup"]
     code, out, _ = command("results", "cli")
@@ -91,6 +92,9 @@ def test_methods_lists_every_card(command):
     assert code == 0
     for field in ("cite", "changes", "passes", "rule", "differs", "neutral", "options"):
         assert field in out
+    code, out, _ = command("methods", "selective_backpropagation")  # as the official README has it
+    assert code == 0
+    assert "selective_backprop (sampler)" in out
     code, _, err = command("methods", "unfi")
     assert (code, err) == (2, "iskit: method 'unfi' is unknown: did you mean 'unif'?\n")
 

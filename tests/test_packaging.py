@@ -1,4 +1,5 @@
-"""What the project needs is written once, three times alike: pyproject.toml, environment.yml, constraints.txt."""
+"""What the project needs is written once, three times alike: pyproject.toml, environment.yml, constraints.txt. And what
+the package's root may hold, and how the project is cited."""
 
 import re
 import subprocess
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+
+import iskit
 
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = ROOT / "pyproject.toml"
@@ -73,6 +76,31 @@ def test_constraints_satisfy_the_lower_bounds():
 
     for requirement in PROJECT["dependencies"]:
         assert numbers(pinned[name(requirement)]) >= numbers(requirement.split(">=")[1]), requirement
+
+
+PACKAGE = ROOT / "iskit"
+
+
+def test_no_exported_name_is_a_module_or_a_wing():
+    """Importing such a module would hide the name."""
+    assert set(iskit.__all__) & {path.stem for path in PACKAGE.iterdir()} == set()
+
+
+def test_the_root_holds_only_what_all_stand_on():
+    modules = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
+    assert len(modules) <= 9, f"a new module belongs into a wing: {sorted(modules)}"
+
+
+def test_the_citation_is_of_this_version_and_names_the_study():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert cited["cff-version"] == "1.2.0"
+    assert {"message", "title", "authors"} <= set(cited)  # what the format asks for
+    assert (cited["version"], cited["license"]) == (PROJECT["version"], PROJECT["license"])
+    (study,) = cited["references"]
+    assert [author["family-names"] for author in study["authors"]] == [
+        *("Arazo", "Ortego", "Albert", "O'Connor", "McGuinness")
+    ]
+    assert study["year"] == 2021
 
 
 # The training path is what a cluster node needs: torch, torchvision, numpy, pandas, pyarrow, pillow. All else is for

@@ -6,7 +6,7 @@ from pathlib import Path
 from iskit.inputs import read_yaml
 from iskit.study.experiment import check_names
 from iskit.study.sweep import grid
-from iskit.views.cards import readme_tables
+from iskit.views.cards import methods_page, readme_tables
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -14,6 +14,10 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def test_method_tables_are_made_from_the_cards():
     assert readme_tables() in README, "run `make readme`"
+
+
+def test_the_page_of_methods_is_made_from_the_cards():
+    assert methods_page() == (ROOT / "docs" / "methods.md").read_text(encoding="utf-8"), "run `make readme`"
 
 
 def test_make_targets_exist():

@@ -180,6 +180,7 @@ def test_people_are_shown_the_first_alias():
     assert tools.title("s.1( sharp=True )") == "hand-saw"
     assert tools.title("SAW(teeth=3)") == "hand-saw(teeth=3)"
     assert tools.title("glue(path='glue')") == "glue(path='glue')"
+    assert samplers.title("selective_backpropagation") == "SB"
     assert samplers.title("p") == "p-SGD"
 
 

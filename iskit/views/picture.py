@@ -1,5 +1,6 @@
 """The README's two pictures, drawn from the quickstart's runs: the question in images, and accuracy by budget."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ def write_pictures(folder: Path) -> None:
     width, height = images.layout.width, images.layout.height
     for name, figure in {"question.png": images, "accuracy.png": accuracy(frame)}.items():
         drawn = pio.to_image(figure, "png", width=width, height=height, scale=2)
-        files.write(folder / name, lambda path, drawn=drawn: path.write_bytes(drawn))
+        files.write(folder / name, partial(Path.write_bytes, data=drawn))
 
 
 def question(frame: pd.DataFrame) -> go.Figure:
