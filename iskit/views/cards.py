@@ -72,10 +72,10 @@ def methods_page() -> str:
     parts = [
         "# Methods",
         "",
-        "Made from the cards at the head of each method's file, by `make readme`: change them there. Notation: N training "
-        "examples, b rows a batch, T epochs, B the budget as a share of the full run, t in [0, 1) the share of the budget "
-        "that is spent, p_i the predicted probability of the true class of example i. *Neutral at*: the setting at "
-        "which a sampler is plain SGD, batch for batch, and an augmentation leaves images alone.",
+        "Made from the cards at the head of each method's file, by `make readme`: change them there. Notation: N "
+        "training examples, b rows a batch, T epochs, B the budget as a share of the full run, t in [0, 1) the share "
+        "of the budget that is spent, p_i the predicted probability of the true class of example i. *Neutral at*: "
+        "the setting at which a sampler is plain SGD, batch for batch, and an augmentation leaves images alone.",
     ]
     frame = methods()
     for registry in REGISTRIES:
@@ -93,8 +93,8 @@ def _options(registry: Registry[Any], row: dict[str, Any]) -> str:
     """What may be set, with its defaults and what it means."""
     if not row["options"]:
         return "none"
-    paragraph = (inspect.getdoc(registry[row["name"]]) or "").partition("\n\n")[0]
-    return f"`{row['options']}`. {_escaped(paragraph.replace('\n', ' '))}".rstrip()
+    paragraph = (inspect.getdoc(registry[row["name"]]) or "").partition("\n\n")[0].replace("\n", " ")
+    return f"`{row['options']}`. {_escaped(paragraph)}".rstrip()
 
 
 def _escaped(text: str) -> str:

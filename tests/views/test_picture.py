@@ -35,7 +35,7 @@ def test_the_question_shows_the_images_trained_most_and_least(frame, tmp_path):
 
     sheet = np.asarray(Image.open(BytesIO(b64decode(figure.data[0].source.partition(",")[2]))))
     (top,) = {note.y for note in figure.layout.annotations if "trained most" in note.text}
-    (caption,) = {note for note in figure.layout.annotations if note.text == texts[0] and note.y < top + 200}
+    caption = next(note for note in figure.layout.annotations if note.text == texts[0])
     size = int(caption.y - top)
     left = int(caption.x - size / 2)
     data = datasets.create(SETTINGS["dataset"], tmp_path / "data").load()
