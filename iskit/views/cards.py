@@ -56,14 +56,14 @@ SECTION = {
 
 
 def readme_tables() -> str:
-    """The README's method tables, in Markdown: name, what it does, source; the rest is a click away."""
+    """The README's method tables, in Markdown: name, what it does, source. Two columns, as a phone has room for."""
     frame, parts = methods(), [MARKS[0]]
     for kind, heading in HEADINGS.items():
-        parts += ["", f"**{heading}** (`{kind}=`)", "", "| name | what it does | source |", "|---|---|---|"]
+        parts += ["", f"**{heading}** (`{kind}=`)", "", "| name | what it does, and its source |", "|---|---|"]
         for row in frame[frame["kind"] == kind].to_dict("records"):
-            authors = row["cite"].partition(', "')[0]
-            cells = (f"[`{row['name']}`](docs/methods.md#{row['name']})", _escaped(row["summary"]), _escaped(authors))
-            parts.append(f"| {' | '.join(cells)} |")
+            name, (authors, _, _) = row["name"], row["cite"].partition(', "')
+            source = "" if authors == "none" else f" *{_escaped(authors)}*"
+            parts.append(f"| [`{name}`](docs/methods.md#{name}) | {_escaped(row['summary'])}{source} |")
     return "\n".join([*parts, "", MARKS[1]])
 
 
