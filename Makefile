@@ -51,6 +51,7 @@ readme: setup
 	$(BIN)/python -c 'from pathlib import Path; from iskit.views.cards import write_pages; write_pages(Path("."))'
 
 # The README's pictures, of the quickstart's runs; they need Chromium.
+.PHONY: picture
 picture: demo
 	$(BIN)/python -c 'from pathlib import Path; from iskit.views.picture import write_pictures; write_pictures(Path("docs"))'
 

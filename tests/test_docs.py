@@ -1,8 +1,8 @@
 """The pages lead somewhere: links resolve, modules that are named exist, floors and files are those of the code."""
 
-import pkgutil
 import re
 import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,17 @@ def anchors(text: str) -> set[str]:
     text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
     headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+def exists(dotted: str) -> bool:
+    """Whether `iskit.wing.module` or `iskit.wing.module.name` is there; a module is not imported for it."""
+    parent, _, name = dotted.rpartition(".")
+    if (ROOT / dotted.replace(".", "/")).with_suffix(".py").exists():
+        return True
+    try:
+        return hasattr(import_module(parent), name)
+    except ModuleNotFoundError:
+        return False
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -52,16 +63,15 @@ def test_modules_and_names_exist(name):
     for wing, module in re.findall(r"\b(training|study|own|views|samplers|augment)/(\w+)", text):
         assert (ROOT / "iskit" / wing / f"{module}.py").exists(), f"{wing}/{module}"
     for dotted in re.findall(r"(?<![\w./])iskit(?:\.\w+)+", text):
-        pkgutil.resolve_name(dotted)
+        assert exists(dotted), dotted
 
 
 def test_modules_that_moved_are_where_the_changelog_says():
     moved = re.findall(r"^\| `(iskit\.[\w.]+)` \| `(iskit\.[\w.]+)` \|$", PAGES["CHANGELOG.md"], flags=re.MULTILINE)
     assert len(moved) == 34
     for before, now in moved:
-        pkgutil.resolve_name(now)
-        with pytest.raises((ImportError, AttributeError)):
-            pkgutil.resolve_name(before)
+        assert exists(now), now
+        assert not exists(before), before
 
 
 def test_the_floors_are_those_of_the_contract():
@@ -82,10 +92,10 @@ def test_files_md_names_all_that_a_run_leaves(tmp_path):
     files, keys, columns = PAGES["docs/files.md"].split("\n## ")[:3]
     told = set(re.findall(r"`([\w.]+)`", files))
     assert {path.name for path in run.path.iterdir()} <= told
-    nested = [name for value in result.values() if isinstance(value, dict) for name in value if name not in ("iskit",)]
+    nested = {name for key, value in result.items() if isinstance(value, dict) and key != "versions" for name in value}
     told = set(re.findall(r"`(\w+)`", keys))
     assert set(result) <= told
-    assert set(nested) - set(result["versions"]) <= told
+    assert nested <= told
     assert set(run.trainer.history.frame().columns) <= set(re.findall(r"`(\w+)`", columns))
 
 
