@@ -37,7 +37,9 @@ def question(frame: pd.DataFrame) -> go.Figure:
     """The images that p trained most and least over all its runs; and those it trained most, mixed."""
     runs = frame[frame["sampler"] == "p"]
     one = runs.iloc[0]
-    data = load(one["dataset"], files.root() / one["data_dir"], int(one["validation"]), torch.device("cpu"))
+    data = load(
+        one["dataset"], files.root() / one["data_dir"], int(one["validation"]), torch.device("cpu"), int(one["seed"])
+    )
     trained = np.sum([counts_of(path) for path in runs["path"]], axis=0)
     order = np.argsort(-trained, kind="stable")
     most, least = order[:COUNT], order[-COUNT:]
