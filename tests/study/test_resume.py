@@ -107,7 +107,7 @@ def same(one: Run, other: Run) -> None:
     pd.testing.assert_frame_equal(past, again, check_exact=True)
     np.testing.assert_array_equal(iskit.counts_of(one.path), iskit.counts_of(other.path))
     first, second = (
-        {key: value for key, value in run.result.items() if "seconds" not in key and key != "commit"}
+        {key: value for key, value in run.result.items() if "seconds" not in key and key not in ("commit", "dirty")}
         for run in (one, other)
     )
     assert first == second

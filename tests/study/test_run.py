@@ -34,11 +34,13 @@ def test_folder_holds_what_the_design_says(tmp_path):
     run = Run(Experiment(**TINY, sampler="p", budget=0.5), tmp_path)
     result = run.train()
     assert sorted(p.name for p in run.path.iterdir()) == [
+        "correct.npy",
         "counts.npy",
         "history.parquet",
         "params.yaml",
         "result.json",
         "run.lock",
+        "sample.parquet",
         "status.json",
     ]
     settings = yaml.safe_load((run.path / "params.yaml").read_text())
