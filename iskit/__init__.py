@@ -19,6 +19,7 @@ _HOME = {
     "InputError": "iskit.errors",
     "Run": "iskit.study.run",
     "Sweep": "iskit.study.sweep",
+    "correct_of": "iskit.study.archive",
     "counts_of": "iskit.study.archive",
     "diagnose": "iskit.own.diagnosis",
     "fit": "iskit.own.fitting",
@@ -27,6 +28,7 @@ _HOME = {
     "methods": "iskit.views.cards",
     "over_seeds": "iskit.study.archive",
     "results": "iskit.study.archive",
+    "sample_of": "iskit.study.archive",
     "show": "iskit.views.cards",
     "wrap": "iskit.own.loader",
 }

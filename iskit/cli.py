@@ -34,8 +34,8 @@ def read_settings(words: list[str]) -> dict[str, Any]:
 
     settings: dict[str, Any] = {}
     for word in words:
-        key, equals, value = word.partition("=")
-        if equals and key.isidentifier():
+        key, _, value = word.partition("=")
+        if _is_setting(word):
             try:
                 settings[key] = yaml.safe_load(value)
             except yaml.YAMLError:
@@ -50,12 +50,23 @@ def read_settings(words: list[str]) -> dict[str, Any]:
     return settings
 
 
+def plan_of(words: list[str]) -> str | None:
+    """A hash of what stands in the params files among the words; None if there is none."""
+    texts = [Path(word).read_text(encoding="utf-8") for word in words if not _is_setting(word)]
+    return files.digest(texts) if texts else None
+
+
+def _is_setting(word: str) -> bool:
+    key, equals, _ = word.partition("=")
+    return equals != "" and key.isidentifier()
+
+
 @app.command()
 def run(settings: Settings) -> None:
     """Train one experiment into outputs/STUDY/; a killed run goes on, a finished one is shown."""
     from iskit.study.run import Run
 
-    one = Run(Experiment.parse(read_settings(settings)))
+    one = Run(Experiment.parse(read_settings(settings)), plan=plan_of(settings))
     stop = _on_signal(lambda: None)
     with Progress(
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f}% of the budget"),
@@ -95,7 +106,7 @@ def sweep(
         TextColumn("{task.completed} of {task.total} runs"), BarColumn(), TimeRemainingColumn(), console=console
     ) as bar:
         task = bar.add_task("runs", total=len(experiments))
-        many = Sweep(experiments, workers)
+        many = Sweep(experiments, workers, plan=plan_of(settings))
         stopped = _on_signal(many.stop)
         for news in many:
             bar.update(task, advance=int(news.finished))

@@ -1,13 +1,22 @@
 """What comes from outside, as what it should be: values of settings, files of settings. InputError if it cannot."""
 
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args
 
 from iskit.errors import InputError
 
+WANTED = {bool: "true or false", str: "text", int: "a whole number", float: "a number"}
 
-def typed(name: str, value: Any, kind: type) -> Any:
-    """The value as a setting's type; numbers may come as text (YAML 1.1 reads 1e-3 as a string). InputError if not."""
+
+def typed(name: str, value: Any, kind: type | UnionType) -> Any:
+    """The value as a setting's type; numbers may come as text (YAML 1.1 reads 1e-3 as a string). InputError if not.
+
+    Of `bool | int` and the like, the first that fits.
+    """
+    if isinstance(kind, UnionType):
+        return _first_fit(name, value, get_args(kind))
     try:
         if kind is bool:
             return {"true": True, "false": False}[str(value).lower()]
@@ -26,8 +35,14 @@ def typed(name: str, value: Any, kind: type) -> Any:
             return int(number)
         return number
     except (ValueError, TypeError, KeyError, OverflowError):
-        wanted = {bool: "true or false", str: "text", int: "a whole number", float: "a number"}[kind]
-        raise InputError(f"{name}={value!r} must be {wanted}") from None
+        raise InputError(f"{name}={value!r} must be {WANTED[kind]}") from None
+
+
+def _first_fit(name: str, value: Any, kinds: tuple[type, ...]) -> Any:
+    for kind in kinds:
+        with suppress(InputError):
+            return typed(name, value, kind)
+    raise InputError(f"{name}={value!r} must be {' or '.join(WANTED[kind] for kind in kinds)}")
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

@@ -29,6 +29,7 @@ class Stream(IntEnum):
     PROXY = 8
     DATA = 9  # of a data set's limit, its seed always 0: the same examples in every run
     CONDITION = 10  # of a data set's imbalance, duplicates and noise: drawn anew for each seed of a run
+    SAMPLE = 11  # of the training examples that are looked at at each evaluation
     ITEM = 16  # of a user's own data set
 
 

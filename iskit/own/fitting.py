@@ -12,7 +12,7 @@ from iskit.errors import Diverged, InputError, suggest
 from iskit.inputs import typed
 from iskit.own.examples import Source, check_labels, has_classes, sizes, source
 from iskit.own.loader import ask, wrap
-from iskit.training.history import History
+from iskit.training.history import History, numbers
 from iskit.training.schedules import schedules
 
 CROSS_ENTROPY = nn.CrossEntropyLoss(reduction="none")
@@ -90,6 +90,7 @@ def fit(
             seen.zero_()
         rate = stepper.param_groups[0]["lr"]
         measured["equivalent_budget"] = loader.budget.equivalent(loader.meter)
+        measured |= loader.acting.means(loader.meter.backward) | numbers(loader.sampler)
         loader.history.record(t=loader.t, epoch=loader.epoch, lr=rate, meter=loader.meter, **measured)
 
     model.train()

@@ -102,7 +102,7 @@ class BudgetedLoader:
     ):
         self.model, self.examples, self.budget, self.proxy = model, examples, budget, proxy
         self.sampler, self.meter = examples.sampler, proxy.meter
-        device = examples.walk.rows.device
+        self.acting, device = examples.walk.acting, examples.walk.rows.device
         self.history = History(examples.walk.n, device)
         self.watch = Stopwatch(self.meter.seconds, device, clock)
         self.batch: Batch | None = None
@@ -174,6 +174,7 @@ class BudgetedLoader:
                 f"{batch.index[wrong].tolist()[:10]}: try a learning rate a tenth as large, or look at their values"
             )
         scalar = self.sampler.reduce(loss, batch.weight)
+        self.acting.reduced(self.sampler.heard(), rows)
         self.sampler.update(Outcome(batch, logits.detach(), loss.detach()))
         self.meter.trained(rows)
         self.history.see(batch.index)

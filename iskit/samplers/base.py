@@ -119,6 +119,7 @@ class Sampler:
 
     needs_labels = False  # True if a hook reads labels, targets or probabilities: then data without classes is refused
     needs_parts = False  # True if `finish` reads what mixed rows are made of: then batches carry their parts
+    told: tuple[Tensor | float, ...] = ()  # in a tuple: what is told is no state
     n: int
     label: Tensor
     budget: Budget
@@ -180,6 +181,24 @@ class Sampler:
 
     def update(self, outcome: Outcome) -> None:
         """After a step: what was learnt about the rows just trained."""
+
+    def tell(self, acted: Tensor | float) -> None:
+        """Called within `plan`, `select` or `reduce`: how far the choice made there is from a uniform one.
+
+        acted: in [0, 1], 1/2 sum |q_i - 1/m|, where q_i are the probabilities, before drawing, with which the m rows on
+        offer are chosen, given their scores: `distance` of them, or 1 - k / m if the scores alone choose k of m.
+        Who does not tell chooses uniformly. On a device nothing may wait for it.
+        """
+        self.told = (acted,)
+
+    def heard(self) -> Tensor | float | None:
+        """What was told since this was asked last; None for nothing."""
+        told, self.told = self.told, ()
+        return told[0] if told else None
+
+    def numbers(self) -> dict[str, Tensor | float]:
+        """What the method steers by, one number a name, for the history; asked once an evaluation."""
+        return {}
 
     def state_dict(self) -> dict[str, Any]:
         return {key: value for key, value in vars(self).items() if isinstance(value, Tensor)}

@@ -1,6 +1,7 @@
 """Draws that several samplers share."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from iskit.randomness import Stream, uniform_all
@@ -16,6 +17,18 @@ def successive(score: Tensor, size: int, uniform: Tensor) -> Tensor:
     mask = torch.zeros_like(score, dtype=torch.bool)
     mask[torch.topk(score / -uniform.log(), size, sorted=False).indices] = True
     return mask
+
+
+def distance(weight: Tensor) -> Tensor:
+    """() float64 in [0, 1): how far weights (m,), which need not sum to 1, are from equal ones.
+
+    1/2 sum |q_i - 1/m| with q = weight / sum: the share of the weight that would have to move. Exactly 0 if all are
+    equal; not a number if all are 0, or there are none.
+    """
+    weight = weight.double()
+    mean = weight.mean()
+    # What rounding makes of equal weights is no choice.
+    return F.threshold(torch.dist(weight, mean, 1) / (2 * len(weight) * mean), 1e-9, 0.0)
 
 
 def permuted(score: Tensor, seed: int, number: int) -> Tensor:

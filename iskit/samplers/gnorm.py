@@ -23,7 +23,7 @@ from iskit.budget import Budget
 from iskit.errors import InputError
 from iskit.randomness import Stream, generator
 from iskit.samplers.base import Batch, Outcome, Sampler, Score, samplers
-from iskit.samplers.draw import permuted
+from iskit.samplers.draw import distance, permuted
 
 
 class Form(NamedTuple):
@@ -119,6 +119,7 @@ class GradientNorm(Sampler):
         if self.control:
             s = permuted(s, self.seed, int(self.pools))
         g = self.distribution(s)
+        self.tell(distance(g))
         draws = torch.from_numpy(generator(self.seed, Stream.CHOICE, int(self.pools)).random(self.trained))
         self.pools += 1
         rows = with_replacement(g, draws.to(self.device, non_blocking=True))
@@ -134,6 +135,9 @@ class GradientNorm(Sampler):
         g = probability(s)
         self.tau.lerp_(tau(g).float(), 0.1)
         return g
+
+    def numbers(self) -> dict[str, Tensor | float]:
+        return {"tau": self.tau, "on": float(self.on)}
 
     def update(self, outcome: Outcome) -> None:
         if not self.on:

@@ -14,10 +14,11 @@ neutral: prune=0
 import torch
 from torch import Tensor
 
+from iskit.budget import Budget
 from iskit.errors import InputError
 from iskit.randomness import Stream, uniform_all
 from iskit.samplers.base import samplers
-from iskit.samplers.draw import permuted
+from iskit.samplers.draw import distance, permuted
 from iskit.samplers.last_loss import LastLoss
 
 
@@ -33,14 +34,24 @@ class InfoBatch(LastLoss):
             raise InputError(f"sampler option anneal={anneal!r} must be a share of the run between 0 and 1")
         self.prune, self.anneal, self.kept_mean, self.control = prune, anneal, kept_mean, control
 
+    def bind(self, *, label: Tensor, budget: Budget, epochs: int, batch_size: int, seed: int) -> None:
+        super().bind(label=label, budget=budget, epochs=epochs, batch_size=batch_size, seed=seed)
+        self.kept = torch.ones((), device=self.device)  # share of the examples, in the epoch at hand
+
     def plan(self, t: float, epoch: int, size: int) -> Tensor | None:
         if self.prune == 0 or t >= 1 - self.anneal:
+            self.kept.fill_(1)
             return None
         loss = permuted(self.loss, self.seed, epoch) if self.control else self.loss
         known = loss.isfinite()
         mean = torch.where(known, loss, 0.0).double().sum() / known.sum()  # none known: NaN, nothing lies below it
         well_learnt = loss < mean
+        self.tell(distance(torch.where(well_learnt, 1 - self.prune, 1.0)))
         dropped = well_learnt & (uniform_all(self.seed, Stream.CHOICE, epoch, self.n, self.device) < self.prune)
         weight = torch.where(well_learnt, 1 / (1 - self.prune), 1.0).masked_fill(dropped, 0.0)
+        self.kept.copy_((~dropped).float().mean())
         # Trap: a batch's mean runs over kept examples only, so as published each step is N / |kept| too large.
-        return weight if self.kept_mean else weight * (~dropped).float().mean()
+        return weight if self.kept_mean else weight * self.kept
+
+    def numbers(self) -> dict[str, Tensor | float]:
+        return {"kept": self.kept}

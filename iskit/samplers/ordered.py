@@ -51,12 +51,16 @@ class Ordered(Sampler):
         q = max(1, len(loss) >> int(self.halvings))
         if q == len(loss):
             return super().reduce(loss, weight)
+        self.tell(1 - q / len(loss))
         rank = permuted(loss.detach(), self.seed, int(self.steps)) if self.control else loss.detach()
         rows = rank.topk(q).indices
         return super().reduce(loss[rows], weight[rows])  # the mean over q: divided by b, the step would shrink
 
     def frozen(self) -> int | None:
         return None if self.control else int(self.halvings)  # the control's order is new at each step
+
+    def numbers(self) -> dict[str, Tensor | float]:
+        return {"q": max(1, self.batch_size >> int(self.halvings))}
 
     def update(self, outcome: Outcome) -> None:
         self.hits += (outcome.logits.argmax(1) == outcome.batch.target.argmax(1)).sum()

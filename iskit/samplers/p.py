@@ -17,7 +17,7 @@ from iskit.budget import Budget
 from iskit.errors import InputError
 from iskit.randomness import Stream, uniform_all
 from iskit.samplers.base import Outcome, Sampler, samplers
-from iskit.samplers.draw import permuted, successive
+from iskit.samplers.draw import distance, permuted, successive
 
 
 @samplers.register("p", "p-SGD")
@@ -41,6 +41,7 @@ class P(Sampler):
         if size >= self.n:
             return None
         score = self.probability() if t >= self.warmup else torch.ones(self.n, device=self.device)
+        self.tell(distance(score))
         if self.control:
             score = permuted(score, self.seed, epoch)
         draws = uniform_all(self.seed, Stream.CHOICE, epoch, self.n, self.device)

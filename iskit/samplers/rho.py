@@ -79,5 +79,6 @@ class Rho(Sampler):
         if self.control:
             reducible = permuted(reducible, self.seed, int(self.pools))
         self.pools += 1
+        self.tell(1 - self.batch_size / len(pool))
         rows = reducible.topk(self.batch_size).indices
         return rows, pool.weight[rows]

@@ -25,7 +25,7 @@ from iskit.budget import Budget
 from iskit.errors import InputError
 from iskit.randomness import Stream, generator
 from iskit.samplers.base import Batch, Outcome, Sampler, Score, samplers
-from iskit.samplers.draw import permuted
+from iskit.samplers.draw import distance, permuted
 
 
 @samplers.register("selective_backprop", "SB", "selective_backpropagation")
@@ -78,6 +78,7 @@ class SelectiveBackprop(Sampler):
         # Candidates before the first pool that is scored: the official H is read as if they had not been.
         self.unknown = self.warmup // batch_size * batch_size if self.official else 0
         self.seen = torch.zeros((), dtype=torch.int64)  # candidates; stays on the host, which steers by it
+        self.chosen = torch.zeros((), dtype=torch.int64)  # of those that were scored; on the host too
         self.last = torch.zeros(self.n if self.stale > 1 else 0, device=self.device)
 
     def derived(self) -> float:
@@ -104,9 +105,13 @@ class SelectiveBackprop(Sampler):
         if self.control:
             loss = permuted(loss, self.seed, first)
         draws = torch.from_numpy(generator(self.seed, Stream.CHOICE, first).random(len(pool)))
-        keep = draws.to(self.device, non_blocking=True) < self.percentile(loss) ** self.beta
-        keep[:outright] = True
-        rows = keep.nonzero().squeeze(1)  # the host learns how many: the pass's only wait for a GPU
+        chance = self.percentile(loss) ** self.beta
+        chance[:outright] = 1.0
+        self.tell(distance(chance))
+        rows = (
+            (draws.to(self.device, non_blocking=True) < chance).nonzero().squeeze(1)
+        )  # the pass's only wait for a GPU
+        self.chosen += len(rows) - outright
         return rows, torch.ones(len(rows), device=self.device)
 
     def loss(self, pool: Batch, score: Score, first: int) -> Tensor:
@@ -129,6 +134,10 @@ class SelectiveBackprop(Sampler):
         """(m,) float64: the share of H strictly below each loss."""
         known = self.recent[: int(self.seen) - self.unknown].sort().values
         return torch.searchsorted(known, loss).double() / len(known)
+
+    def numbers(self) -> dict[str, Tensor | float]:
+        scored = int(self.seen) - self.warmup
+        return {"kept": int(self.chosen) / scored if scored > 0 else 1.0}
 
     def finish(self, batch: Batch) -> Batch:
         if batch.parts is None or batch.share is None:

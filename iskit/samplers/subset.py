@@ -75,4 +75,8 @@ class Subset(Sampler):
         self.kept.zero_()[ranking(score, shuffled)[: self.count]] = 1
 
     def plan(self, t: float, epoch: int, size: int) -> Tensor | None:
-        return None if self.count == self.n else self.kept
+        if self.count == self.n:
+            return None
+        if self.by != "random":
+            self.tell(1 - self.count / self.n)
+        return self.kept

@@ -42,6 +42,7 @@ def results(study: str | None = None, outputs: Path | None = None) -> pd.DataFra
     )
     if len(frame):
         frame = _with_speedup(_with_one_spelling(frame))
+        frame = frame.assign(**{name: np.nan for name in COLUMNS if name not in frame})
     frame.attrs["damaged"] = damaged
     frame.attrs["copies"] = {str(path): str(own) for path, own in copies.items()}
     return frame
@@ -80,6 +81,11 @@ def _canonical(name: str, spec: str) -> str:
         return SPELLING[name](spec)
     except InputError:  # a method that is known no more
         return spec
+
+
+# What results of earlier versions lack; a run that lacks one has not a number there.
+COLUMNS = ("worst_class_accuracy", "sample_loss", "sample_accuracy", "acted", "on", "weighted", "unique_examples",
+           "test_examples", "plan", "dirty")  # fmt: skip
 
 
 SAME_TASK = [
@@ -156,11 +162,37 @@ def _counts(file: Path) -> np.ndarray:
     return counts
 
 
+def sample_of(path: str | Path) -> pd.DataFrame:
+    """What a run made of the same 1,000 training examples (all of smaller sets), as they are, at each evaluation.
+
+    One row an evaluation and example: t, index; loss and prob (of its true class); drawn: how often it was trained
+    since the last evaluation. The mean of loss at one t is the run's training loss, `sample_loss` in its history.
+    InputError as in `history_of`, and for a run of an earlier version.
+    """
+    return _whole(path, "sample.parquet", pd.read_parquet)
+
+
+def correct_of(path: str | Path) -> np.ndarray:
+    """(n_test,) bool: which test images one run gave their class at its end. InputError as in `sample_of`."""
+    count = _whole(path, "result.json", files.read_json).get("test_examples")
+    return _whole(path, "correct.npy", lambda file: _bits(file, count))
+
+
+def _bits(file: Path, count: int) -> np.ndarray:
+    packed = np.load(file, allow_pickle=False)
+    if not isinstance(packed, np.ndarray) or packed.dtype != np.uint8 or packed.shape != (-(-count // 8),):
+        raise ValueError(f"it holds no bits of {count} test images")
+    return np.unpackbits(packed, count=count).astype(bool)
+
+
 def _whole(path: str | Path, name: str, read: Callable[[Path], T]) -> T:
     """What `read` makes of a file of a run's folder."""
     file = Path(path) / name
     if not file.is_file():
-        raise InputError(f"{path} holds no finished run ({name} is missing or no file): see iskit results")
+        raise InputError(
+            f"{path} holds no finished run, or one of an earlier version ({name} is missing or no file): "
+            "see iskit results"
+        )
     try:
         return read(file)
     except Exception as error:  # whatever a damaged file makes pyarrow or numpy raise

@@ -19,6 +19,7 @@ CHOICES = {
     "precision": ("auto", "float32", "bf16"),
     "compile": ("auto", "off"),
 }
+MODELS = 1000  # kept of a run, at most
 # What leaves the numbers of a run as they are; everything else enters its id.
 BYSTANDERS = ("study", "data_dir", "compile", "keep_model")
 
@@ -54,22 +55,27 @@ class Experiment:
     precision: str = _setting("auto", "float32, bf16, or auto: what is faster on the device")
     compile: str = _setting("auto", "auto or off: torch.compile and CUDA graphs where they pay")
     deterministic: bool = _setting(False, "bit-repeatable on a GPU too, at some cost; a CPU always is")
-    keep_model: bool = _setting(False, "whether the trained weights are kept, as model.pt in the run's folder")
+    keep_model: bool | int = _setting(
+        False, "whether the trained weights are kept, as model.pt in the run's folder; or at how many times of the run"
+    )
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)
             if value is False and "off" in CHOICES.get(f.name, ()):
                 value = "off"  # YAML 1.1 reads the word as a truth value
-            object.__setattr__(self, f.name, typed(f.name, value, type(f.default)))
+            object.__setattr__(self, f.name, typed(f.name, value, f.type))  # type: ignore[arg-type]  # evaluated, no text
         for name, known in CHOICES.items():
             if getattr(self, name) not in known:
                 raise InputError(f"{name}={getattr(self, name)!r} is unknown: give one of {', '.join(known)}")
         if not re.fullmatch(r"\w[\w.-]*", self.study):
             raise InputError(f"study={self.study!r} must be a plain folder name")
-        for name, lowest in {"epochs": 1, "batch_size": 1, "evals": 1, "validation": 0, "seed": 0}.items():
+        lowest_values = {"epochs": 1, "batch_size": 1, "evals": 1, "validation": 0, "seed": 0, "keep_model": 0}
+        for name, lowest in lowest_values.items():
             if getattr(self, name) < lowest:
                 raise InputError(f"{name}={getattr(self, name)!r} must be at least {lowest}")
+        if self.keep_model > MODELS:
+            raise InputError(f"keep_model={self.keep_model} must be at most {MODELS}: each of them is a file")
         if self.seed >= 2**32:
             raise InputError(f"seed={self.seed} must be below 2**32")
         for name in ("momentum", "weight_decay"):

@@ -1,6 +1,5 @@
 """One run = one folder: what was asked, how it went, what came out. Finished runs are kept, killed ones go on."""
 
-import functools
 import time
 import warnings
 import zipfile
@@ -25,7 +24,7 @@ from iskit.study.summary import summary
 from iskit.training import probe
 from iskit.training.trainer import Trainer
 
-FORMAT = 2  # of checkpoints: one of another version of this code cannot be gone on with
+FORMAT = 3  # of checkpoints: one of another version of this code cannot be gone on with
 NO_MEMORY = ("out of memory", "ALLOC_FAILED", "DefaultCPUAllocator")  # how cuBLAS, cuDNN and the host put it
 
 _compiled: dict[tuple, nn.Module] = {}  # the last run's model, if it was compiled and the run is over
@@ -54,10 +53,17 @@ class Run:
     Leave the loop to stop: a checkpoint is written and the next Run of the same experiment goes on from it.
     InputError, before anything is written, for an experiment that cannot work, and for a folder whose data set has
     changed since.
+    plan: hash of the study file that the experiment comes from; kept in its result.
     """
 
-    def __init__(self, experiment: Experiment, outputs: Path | None = None, checkpoint_seconds: float = 60.0):
-        self.experiment = experiment
+    def __init__(
+        self,
+        experiment: Experiment,
+        outputs: Path | None = None,
+        checkpoint_seconds: float = 60.0,
+        plan: str | None = None,
+    ):
+        self.experiment, self.plan = experiment, plan
         self.checkpoint_seconds = checkpoint_seconds
         parts(experiment)
         self.specs = canonical(experiment)
@@ -66,12 +72,17 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        asked = ["result.json", *(["model.pt"] if self.experiment.keep_model else [])]
-        return all((self.path / name).exists() for name in asked)
+        return all((self.path / name).exists() for name in ["result.json", *self._models(1.0)])
 
     @property
     def result(self) -> dict[str, Any]:
         return files.read_json(self.path / "result.json")
+
+    def _models(self, t: float) -> list[str]:
+        """The files of weights that are to be there at progress t: evenly over the run, model.pt at its end."""
+        many = int(self.experiment.keep_model)
+        due = [f"model-{number / many:g}.pt" for number in range(1, many) if number / many <= t]
+        return [*due, "model.pt"] if many and t >= 1 else due
 
     def check(self) -> None:
         """All that can be known before training, data and model included. InputError for what cannot work."""
@@ -171,9 +182,12 @@ class Run:
                 if whole.testzip():
                     raise zipfile.BadZipFile
             state = torch.load(path, weights_only=True, map_location=device)
-            if state.get("format") == FORMAT:
+            if state.get("format") != FORMAT:
+                wrong = "of another version of iskit"
+            elif missing := [name for name in self._models(state["t"]) if not (self.path / name).exists()]:
+                wrong = f"of a run that did not keep {missing[0]}"
+            else:
                 return state
-            wrong = "of another version of iskit"
         except Exception as error:  # whatever a damaged file makes torch raise
             wrong = f"damaged ({type(error).__name__})"
         warnings.warn(f"{path} is {wrong}: the run starts anew", stacklevel=2)
@@ -198,15 +212,22 @@ class Run:
             about = {"format": FORMAT, "choice": asdict(choice), "data": origin}
 
             def save() -> None:
-                files.write(checkpoint, lambda path: torch.save({**about, **trainer.state_dict()}, path))
+                t = trainer.budget.spent(trainer.meter)
+                files.write(checkpoint, lambda path: torch.save({**about, "t": t, **trainer.state_dict()}, path))
+
+            def weights(path: Path) -> None:
+                torch.save({name: value.cpu() for name, value in trainer.model.state_dict().items()}, path)
 
             if state:
                 trainer.load_state_dict(state)
             files.write_text(self.path / "params.yaml", _yaml(self.experiment))
             self._status("running")
-            saved = time.monotonic()
+            saved, kept = time.monotonic(), len(self._models(state["t"] if state else 0.0))
             try:
                 for t in trainer:
+                    for name in self._models(t)[kept:]:
+                        files.write(self.path / name, weights)
+                        kept += 1
                     yield t
                     if time.monotonic() - saved > self.checkpoint_seconds:
                         save()
@@ -221,11 +242,9 @@ class Run:
                 self._status("stopped" if isinstance(error, KeyboardInterrupt) else "failed", error=str(error))
                 raise
             self._keep(trainer)
-            if e.keep_model:
-                weights = {name: value.cpu() for name, value in trainer.model.state_dict().items()}
-                files.write(self.path / "model.pt", lambda path: torch.save(weights, path))
+            files.write(self.path / "correct.npy", _saver(np.packbits(trainer.correct.cpu().numpy())))
             # Last, for it is what makes the run finished.
-            found = {**summary(trainer), "specs": self.specs, "data": origin}
+            found = {**summary(trainer), "specs": self.specs, "plan": self.plan, "data": origin}
             files.write_json(self.path / "result.json", found)
             self._status("finished", t=1.0)
             checkpoint.unlink(missing_ok=True)
@@ -233,16 +252,20 @@ class Run:
     def _keep(self, trainer: Trainer) -> None:
         """What was learnt so far."""
         files.write(self.path / "history.parquet", trainer.history.frame().to_parquet)
-        files.write(self.path / "counts.npy", functools.partial(_save_counts, trainer))
+        files.write(self.path / "counts.npy", _saver(trainer.history.counts.cpu().numpy()))
+        files.write(self.path / "sample.parquet", trainer.sample.frame().to_parquet)
 
     def _status(self, state: str, **more: Any) -> None:
         now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         files.write_json(self.path / "status.json", {"state": state, "at": now, **more})
 
 
-def _save_counts(trainer: Trainer, path: Path) -> None:
-    with path.open("wb") as file:
-        np.save(file, trainer.history.counts.cpu().numpy())
+def _saver(array: np.ndarray) -> Callable[[Path], None]:
+    def save(path: Path) -> None:
+        with path.open("wb") as file:  # given a path, NumPy would add an ending to the temporary name
+            np.save(file, array)
+
+    return save
 
 
 def _yaml(experiment: Experiment) -> str:

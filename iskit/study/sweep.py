@@ -67,15 +67,22 @@ class Sweep:
 
     Finished runs are not trained again; stopped ones leave a checkpoint and go on the next time.
     workers: processes at once; None: as many as leave each run the threads that it uses. On a GPU: one, in turn.
+    plan: hash of the study file that they come from; kept in each result.
     Raises InputError, before any is trained, if one of them cannot work.
     """
 
-    def __init__(self, experiments: Sequence[Experiment], workers: int | None = None, outputs: Path | None = None):
+    def __init__(
+        self,
+        experiments: Sequence[Experiment],
+        workers: int | None = None,
+        outputs: Path | None = None,
+        plan: str | None = None,
+    ):
         if workers is not None and workers < 1:
             raise InputError(f"workers={workers} must be at least 1")
         self.experiments = list(experiments)
         self.outputs = outputs or files.root() / "outputs"
-        self.workers = workers
+        self.workers, self.plan = workers, plan
         self._stop = threading.Event()
 
     def stop(self) -> None:
@@ -105,7 +112,7 @@ class Sweep:
         with ProcessPoolExecutor(
             workers, context, _start_worker, (news, halt, files.root(), torch.get_num_threads())
         ) as pool:
-            tasks = {pool.submit(_train, number, experiment, self.outputs) for number, experiment in waiting}
+            tasks = {pool.submit(_train, number, experiment, self.outputs, self.plan) for number, experiment in waiting}
             try:
                 while tasks or not news.empty():
                     if self._stop.is_set() and not halt.is_set():
@@ -171,10 +178,10 @@ def _leave_with_parent() -> None:
     os._exit(1)
 
 
-def _train(number: int, experiment: Experiment, outputs: Path) -> None:
+def _train(number: int, experiment: Experiment, outputs: Path, plan: str | None) -> None:
     _idle.clear()
     try:
-        run = Run(experiment, outputs)
+        run = Run(experiment, outputs, plan=plan)
         shown = 0
         for t in run:
             assert run.trainer is not None

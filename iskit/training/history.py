@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from iskit.budget import Meter
-from iskit.training.stats import coverage, effective_sample_size, entropy
+from iskit.samplers import Sampler
+from iskit.training.stats import coverage, effective_sample_size, entropy, unique
 
 
 class History:
@@ -21,7 +22,9 @@ class History:
         self.counts.index_add_(0, index, torch.ones_like(index))
 
     def record(self, *, t: float, epoch: int, lr: float, meter: Meter, **measured: float) -> None:
-        """measured: accuracy and loss on the test set, train_accuracy and train_loss since the last row."""
+        """measured: accuracy, loss, worst_class_accuracy on the test set; sample_loss, sample_accuracy of a fixed
+        sample of the training set, as it is; train_loss, train_accuracy: unweighted means since the last row of the
+        rows drawn, as augmented, which cannot be compared over samplers and augmentations; ..."""
         self.rows.append(
             {
                 "t": min(t, 1.0),
@@ -35,6 +38,7 @@ class History:
                 "backward": meter.backward,
                 "entropy": entropy(self.counts),
                 "coverage": coverage(self.counts),
+                "unique_examples": unique(self.counts),
                 "effective_sample_size": effective_sample_size(self.counts),
             }
         )
@@ -48,3 +52,8 @@ class History:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.counts.copy_(state["counts"])
         self.rows = [dict(row) for row in state["rows"]]
+
+
+def numbers(sampler: Sampler) -> dict[str, float]:
+    """A sampler's own numbers as columns of the history, `sampler_tau` and the like. Waits for the device."""
+    return {f"sampler_{name}": float(number) for name, number in sampler.numbers().items()}

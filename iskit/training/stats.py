@@ -1,5 +1,7 @@
 """How varied the trained examples were, from how often each was trained."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -18,6 +20,17 @@ def entropy(counts: Tensor) -> float:
 def coverage(counts: Tensor) -> float:
     """The share of examples trained at least once."""
     return (counts > 0).double().mean().item()
+
+
+def unique(counts: Tensor) -> int:
+    """How many examples were trained at least once."""
+    return int((counts > 0).sum())
+
+
+def flagged(counts: Tensor, flags: Mapping[str, Tensor]) -> dict[str, float]:
+    """`share_mislabelled` and the like: the share of what was trained that bears each of the flags (N,) bool."""
+    share = shares(counts)
+    return {f"share_{name}": (share * flag).sum().item() for name, flag in flags.items()}
 
 
 def effective_sample_size(counts: Tensor) -> float:

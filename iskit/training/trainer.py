@@ -21,10 +21,12 @@ from iskit.samplers import Outcome, Sampler
 from iskit.training.evaluation import EVAL_BATCH, measure
 from iskit.training.feed import Feed
 from iskit.training.graphs import Steps, compiled, recorder, undone
-from iskit.training.history import History
+from iskit.training.history import History, numbers
 from iskit.training.numerics import numerics
 from iskit.training.proxy import ProxyTrainer
+from iskit.training.sample import Sample
 from iskit.training.scorer import Scorer, eval_mode
+from iskit.training.stats import flagged
 from iskit.training.stopwatch import Stopwatch
 from iskit.training.tally import Tally
 
@@ -81,6 +83,8 @@ class Trainer:
         self.meter = Meter()
         self.history = History(len(data), device)
         self.tally = Tally(batch_size, device)
+        self.sample = Sample(data, seed)
+        self.correct = torch.zeros(len(data.test_label), dtype=torch.bool, device=device)  # at the last evaluation
         self.times: list[float] = []  # t of each step since the last evaluation
         self.started = 0  # steps before those
         self.watch = Stopwatch(self.meter.seconds, device, clock)
@@ -88,6 +92,7 @@ class Trainer:
         augment.bind(seed=seed, pad=data.pad, flip=data.flip, mean=data.mean)
         self.score = Scorer(model, self.meter, self._scoring, self.logits)
         self.feed = Feed(data, sampler, augment, self.budget, self.meter, batch_size, seed)
+        self.acting = self.feed.walk.acting
         self.proxy = ProxyTrainer(data, self.meter, batch_size=batch_size, seed=seed, cache=cache, clock=clock)
         # A tensor, changed in place: a captured step reads it anew. Float32 is what the GPU's kernels read.
         self.rate = torch.tensor(lr, dtype=torch.float32 if cuda else torch.float64, device=device)
@@ -150,7 +155,9 @@ class Trainer:
         self.tally.see(index, target, logits.detach(), loss.detach())
         if self.may_wait:
             self._check()  # before the optimizer spoils the model
-        self.sampler.reduce(loss, weight).backward()
+        scalar = self.sampler.reduce(loss, weight)
+        self.acting.reduced(self.sampler.heard(), len(loss))
+        scalar.backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.history.see(index)
@@ -189,7 +196,10 @@ class Trainer:
         state = chain(remembered, self.sampler.state_dict().values())
         yield from (value for value in state if isinstance(value, Tensor))
         yield from chain(
-            self.model.parameters(), self.model.buffers(), self.tally.state_dict().values(), [self.history.counts]
+            self.model.parameters(),
+            self.model.buffers(),
+            self.tally.state_dict().values(),
+            [self.history.counts, self.acting.sums],
         )
 
     def _check(self) -> None:
@@ -218,7 +228,9 @@ class Trainer:
         # At least one more: 0.29 x 100 is 28.999...96, and the 29th would be due again.
         self.evaluated = max(self.evaluated + 1, int(t * self.evals))
         with self.watch.during("eval"):
-            accuracy, loss = measure(self.logits, self.data)
+            found = measure(self.logits, self.data)
+            sample = self.sample.see(min(t, 1.0), self.logits, self.history.counts)
+        self.correct.copy_(found.correct)
         self.watch.settle()
         self._check()
         train_loss, train_accuracy = self.tally.means()
@@ -229,11 +241,16 @@ class Trainer:
             epoch=self.feed.epoch,
             lr=rate,
             meter=self.meter,
-            accuracy=accuracy,
-            loss=loss,
+            accuracy=found.accuracy,
+            loss=found.loss,
+            worst_class_accuracy=found.worst_class_accuracy,
             equivalent_budget=self.budget.equivalent(self.meter),
             train_accuracy=train_accuracy,
             train_loss=train_loss,
+            **sample,
+            **self.acting.means(self.meter.backward),
+            **flagged(self.history.counts, self.data.flags),
+            **numbers(self.sampler),
         )
 
     def _autocast(self) -> torch.autocast:
@@ -251,13 +268,16 @@ class Trainer:
             "history": self.history.state_dict(),
             "evaluated": self.evaluated,
             "tally": self.tally.state_dict(),
+            "sample": self.sample.state_dict(),
+            "correct": self.correct,
             "times": self.times,
             "started": self.started,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name in ("model", "optimizer", "sampler", "feed", "meter", "history", "tally"):
+        for name in ("model", "optimizer", "sampler", "feed", "meter", "history", "tally", "sample"):
             getattr(self, name).load_state_dict(state[name])
+        self.correct.copy_(state["correct"])
         self.evaluated, self.times, self.started = state["evaluated"], list(state["times"]), state["started"]
         # Loading gives the optimizer new tensors, which captured steps would not see.
         for group in self.optimizer.param_groups:

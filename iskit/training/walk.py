@@ -9,6 +9,7 @@ from iskit.budget import Budget, Meter
 from iskit.errors import InputError
 from iskit.randomness import Stream, permutation
 from iskit.samplers import Batch, Sampler, Score
+from iskit.training.acting import Acting, Way
 
 PATIENCE = 10_000  # candidates a selector may pass over in a row: one that remembers losses must first see them fall
 
@@ -17,7 +18,7 @@ class Walk:
     """The rows to visit, epoch after epoch: the sampler's plan in the experiment's common order.
 
     rows: this epoch's examples in order; weight: how much each counts; position: how many of them were taken;
-    epoch: -1 before the first. n: examples in all; device: of the rows.
+    epoch: -1 before the first; way: how its rows were chosen, see `acting`. n: examples in all; device: of the rows.
     """
 
     def __init__(self, sampler: Sampler, budget: Budget, meter: Meter, n: int, seed: int, device: torch.device):
@@ -26,6 +27,8 @@ class Walk:
         self.position = 0
         self.rows = torch.empty(0, dtype=torch.int64, device=device)
         self.weight = self.rows.float()
+        self.acting = Acting(device)
+        self.way: Way = None
 
     def advance(self, t: float) -> None:
         """Makes sure that there is a next row. RuntimeError if the sampler plans nothing for 100,000 epochs."""
@@ -41,6 +44,7 @@ class Walk:
         """The next `count` rows of this epoch: index, epoch and weight, each (count,)."""
         taken = slice(self.position, self.position + count)
         self.position += count
+        self.acting.fetched(self.way, count)
         index = self.rows[taken]
         return index, torch.full_like(index, self.epoch), self.weight[taken]
 
@@ -49,19 +53,29 @@ class Walk:
         size = round((self.epoch + 1) * self.n * share) - round(self.epoch * self.n * share)
         order = permutation(self.seed, Stream.ORDER, self.epoch, self.n).to(self.rows.device)
         weight = self.sampler.plan(t, self.epoch, size)
+        told = self.sampler.heard()
         if weight is None:
-            self.rows, self.weight = order, torch.ones(self.n, device=order.device)
+            self.rows, self.weight, self.way = order, torch.ones(self.n, device=order.device), None
         else:
             self.rows = order[(weight > 0)[order]]
             self.weight = weight[self.rows]
+            self.way = self.acting.way(told, self.weight) if len(self.rows) else None
         self.position = 0
 
     def state_dict(self) -> dict[str, Any]:
-        return {"epoch": self.epoch, "position": self.position, "rows": self.rows, "weight": self.weight}
+        return {
+            "epoch": self.epoch,
+            "position": self.position,
+            "rows": self.rows,
+            "weight": self.weight,
+            "way": self.way,
+            "acting": self.acting.state_dict(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.epoch, self.position = state["epoch"], state["position"]
-        self.rows, self.weight = state["rows"], state["weight"]
+        self.rows, self.weight, self.way = state["rows"], state["weight"], state["way"]
+        self.acting.load_state_dict(state["acting"])
 
 
 class Batches:
@@ -97,6 +111,7 @@ class Batches:
         while self.kept is None or len(self.kept) < self.sampler.size():
             pool = self._pool(self.sampler.candidates(), t)
             chosen = self.sampler.select(pool, score)
+            self.walk.acting.selected(len(pool), chosen, self.sampler.heard())
             if chosen is not None:
                 rows, weight = chosen
                 pool = pool.take(rows)
@@ -109,6 +124,7 @@ class Batches:
                 if seen > max(self.walk.n, PATIENCE):
                     raise RuntimeError(f"sampler kept none of {seen} candidates in a row: loosen its options")
         batch, self.kept = _split(self.kept, self.sampler.size())
+        self.walk.acting.trained(len(batch))
         return self.sampler.finish(batch)
 
     def _pool(self, count: int, t: float) -> Batch:

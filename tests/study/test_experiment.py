@@ -167,6 +167,16 @@ def test_the_run_id_depends_on_what_determines_the_result(name):
     assert same == (name in BYSTANDERS)
 
 
+def test_keep_model_is_a_truth_value_or_a_number():
+    for given, expected in ((True, True), ("false", False), (5, 5), ("5", 5), (0, 0)):
+        value = Experiment(keep_model=given).keep_model
+        assert value == expected
+        assert type(value) is type(expected)
+    for wrong in (-1, 1001, 2.5, "often", None):
+        with pytest.raises(InputError, match="keep_model="):
+            Experiment(keep_model=wrong)
+
+
 def test_bystanders_are_what_cannot_change_a_number():
     assert set(BYSTANDERS) == {"study", "data_dir", "compile", "keep_model"}
 

@@ -27,6 +27,7 @@ SETTINGS = {
     "p": {"sampler": "p", "augment": "standard|mixup"},
     "selective_backprop": {"sampler": "selective_backprop(beta=1, history=64)", "augment": "standard|ricap"},
     "gnorm": {"sampler": "gnorm(presample=2, tau_min=1.0)", "augment": "randaugment|standard"},
+    "ordered": {"sampler": "ordered(ladder=(10, 20, 30))", "augment": "standard", "keep_model": 3},
     "subset": {"sampler": "subset(by='forgetting', proxy_epochs=2)", "augment": "standard|cutmix"},
     "adam": {"sampler": "unif", "optimizer": "adam", "model": "mlp(width=16, dropout=0.2)"},
 }
@@ -106,8 +107,10 @@ def same(one: Run, other: Run) -> None:
     past, again = (iskit.history_of(run.path).filter(regex="^(?!seconds_)") for run in (one, other))
     pd.testing.assert_frame_equal(past, again, check_exact=True)
     np.testing.assert_array_equal(iskit.counts_of(one.path), iskit.counts_of(other.path))
+    np.testing.assert_array_equal(iskit.correct_of(one.path), iskit.correct_of(other.path))
+    pd.testing.assert_frame_equal(iskit.sample_of(one.path), iskit.sample_of(other.path), check_exact=True)
     first, second = (
-        {key: value for key, value in run.result.items() if "seconds" not in key and key != "commit"}
+        {key: value for key, value in run.result.items() if "seconds" not in key and key not in ("commit", "dirty")}
         for run in (one, other)
     )
     assert first == second

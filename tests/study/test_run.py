@@ -34,11 +34,13 @@ def test_folder_holds_what_the_design_says(tmp_path):
     run = Run(Experiment(**TINY, sampler="p", budget=0.5), tmp_path)
     result = run.train()
     assert sorted(p.name for p in run.path.iterdir()) == [
+        "correct.npy",
         "counts.npy",
         "history.parquet",
         "params.yaml",
         "result.json",
         "run.lock",
+        "sample.parquet",
         "status.json",
     ]
     settings = yaml.safe_load((run.path / "params.yaml").read_text())
@@ -76,6 +78,75 @@ def test_the_model_is_kept_if_asked_for_and_may_be_asked_for_later(tmp_path):
     assert kept.keys() == model.state_dict().keys()
     for name, value in model.state_dict().items():
         assert torch.equal(kept[name], value)
+
+
+def test_models_are_kept_on_the_way(tmp_path):
+    settings = {**TINY, "keep_model": 4}
+    whole, parted = (Run(Experiment(**settings), tmp_path / name) for name in ("whole", "parted"))
+    names = ["model-0.25.pt", "model-0.5.pt", "model-0.75.pt", "model.pt"]
+    seen: dict[str, torch.Tensor] = {}
+    for t in whole:
+        due = [name for number, name in enumerate(names, 1) if number / 4 <= t]
+        assert sorted(path.name for path in whole.path.glob("model*.pt")) == due
+        for name in due:
+            seen.setdefault(name, next(whole.trainer.model.parameters()).detach().clone())
+    for t in parted:
+        if t > 0.6:
+            break
+    parted.train()
+    first = next(iter(whole.trainer.model.state_dict()))
+    for run, name in itertools.product((whole, parted), names):
+        assert torch.equal(torch.load(run.path / name, weights_only=True)[first], seen[name])
+    (whole.path / "model-0.5.pt").unlink()
+    assert not whole.finished
+
+
+def test_a_checkpoint_without_the_models_that_are_asked_for_now_is_no_start(tmp_path):
+    for t in Run(Experiment(**TINY), tmp_path):
+        if t > 0.6:
+            break
+    later = Run(Experiment(**TINY, keep_model=2), tmp_path)
+    with pytest.warns(UserWarning, match=r"did not keep model-0\.5\.pt: the run starts anew"):
+        later.train()
+    assert (later.path / "model-0.5.pt").exists()
+
+
+def test_a_result_says_which_study_file_it_comes_from_and_what_was_right(tmp_path):
+    run = Run(Experiment(**TINY), tmp_path, plan="0123abcd")
+    result = run.train()
+    assert result["plan"] == "0123abcd"
+    assert result["dirty"] in (True, False, None)
+    correct = iskit.correct_of(run.path)
+    assert len(correct) == result["test_examples"] == len(run.trainer.data.test_label)
+    assert 100 * correct.mean() == pytest.approx(result["accuracy"])
+    np.testing.assert_array_equal(correct, run.trainer.correct.numpy())
+    sample = iskit.sample_of(run.path)
+    assert sample[sample["t"] == 1]["loss"].mean() == pytest.approx(result["sample_loss"], rel=1e-5)
+    history = iskit.history_of(run.path).iloc[-1]
+    for name in ("acted", "on", "weighted", "worst_class_accuracy", "sample_loss", "sample_accuracy"):
+        assert result[name] == history[name]
+
+
+def test_results_of_an_earlier_version_are_read(tmp_path):
+    old, new = (Run(Experiment(**TINY, seed=seed), tmp_path) for seed in (1, 2))
+    for run in (old, new):
+        run.train()
+    known = "accuracy best_accuracy loss train_loss train_accuracy seconds training_seconds passes steps"
+    known += " equivalent_budget entropy entropy_share coverage effective_sample_size examples parameters device"
+    known += " precision threads versions commit data"
+    (old.path / "result.json").write_text(json.dumps({name: old.result[name] for name in known.split()}))
+    for name in ("sample.parquet", "correct.npy"):
+        (old.path / name).unlink()
+    frame = iskit.results(outputs=tmp_path).set_index("seed")
+    assert np.isnan(frame.loc[1, "acted"])
+    assert frame.loc[2, "acted"] == 0
+    (new.path / "result.json").unlink()
+    frame = iskit.results(outputs=tmp_path)
+    assert frame[["acted", "worst_class_accuracy", "sample_loss", "plan"]].isna().all(axis=None)
+    assert len(iskit.over_seeds(frame)) == 1
+    for read in (iskit.sample_of, iskit.correct_of):
+        with pytest.raises(InputError, match="earlier version"):
+            read(old.path)
 
 
 def test_a_finished_run_of_weights_that_changed_is_another(tmp_path, monkeypatch):

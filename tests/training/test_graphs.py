@@ -120,7 +120,7 @@ def test_warm_up_is_a_phase_of_its_own_and_not_charged_to_the_budget(rehearsed, 
     monkeypatch.setattr(trainer.model, "forward", slow)
     finish(trainer)
     calls = graphs.WARM_UP + 1
-    assert trainer.meter.seconds == {"train": 5, "scoring": 0, "eval": 100, "warmup": 101 * calls, "prepare": 0}
+    assert trainer.meter.seconds == {"train": 5, "scoring": 0, "eval": 200, "warmup": 101 * calls, "prepare": 0}
 
 
 def test_ordered_is_captured_anew_when_q_halves_and_not_under_control(make, rehearsed):

@@ -310,7 +310,8 @@ def test_scoring_leaves_parameters_buffers_and_mode_untouched_and_is_charged(mak
 
 
 def test_seconds_of_train_scoring_and_evaluation_stand_apart(make):
-    """A clock that is moved by hand: a step takes 1 s beside its scoring (10 s) and an evaluation 100 s."""
+    """A clock that is moved by hand: a step takes 1 s beside its scoring (10 s) and an evaluation 100 s, 20 s of
+    them for the sample of the training set."""
     now = [0.0]
 
     def taking(seconds, function):
@@ -322,7 +323,7 @@ def test_seconds_of_train_scoring_and_evaluation_stand_apart(make):
 
     trainer = scoring(make("scan", budget=0.5, evals=3, clock=lambda: now[0]))
     forward = trainer.model.forward
-    trainer.model.forward = lambda x: taking({32: 10, 16: 1, 80: 100}[len(x)], forward)(x)
+    trainer.model.forward = lambda x: taking({32: 10, 16: 1, 80: 80, 200: 20}[len(x)], forward)(x)
     finish(trainer)
     assert {"train": 25, "scoring": 250, "eval": 300, "warmup": 0}.items() <= trainer.meter.seconds.items()
     assert trainer.history.rows[-1]["seconds_eval"] == 300  # its own time is in each row
@@ -335,7 +336,7 @@ def test_a_budget_in_seconds_is_spent_by_training_and_scoring_alone(make):
     forward = trainer.model.forward
 
     def slow(x):
-        now[0] += {32: 3, 16: 1, 80: 1000}[len(x)]
+        now[0] += {32: 3, 16: 1, 80: 1000, 200: 1000}[len(x)]
         return forward(x)
 
     trainer.model.forward = slow
