@@ -1,12 +1,12 @@
 """An executed notebook as one HTML file: live plots, no outside request. And still images for the notebook itself."""
 
 import base64
-import copy
 import json
 import shutil
 import subprocess
 import sys
 import tempfile
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from nbconvert import HTMLExporter
 
 from iskit import files
 from iskit.errors import InputError
+from iskit.inputs import guard, regular
+from iskit.views.notebook import whole
 
 PLOTLY = "application/vnd.plotly.v1+json"
 PATIENCE = 60.0  # seconds for a notebook's images; a few are usual
@@ -35,11 +37,31 @@ th { border-bottom: 2px solid #c8ccd0; }
 
 
 def report(notebook: Path, path: Path) -> None:
-    """Writes the executed notebook to `path` as HTML that needs nothing but itself. InputError if it is no notebook."""
-    try:
-        nb = copy.deepcopy(nbformat.read(notebook, as_version=4))
-    except (OSError, UnicodeDecodeError, nbformat.reader.NotJSONError, nbformat.ValidationError):
-        raise InputError(f"{notebook} is not a readable notebook: give one that papermill executed") from None
+    """Writes the executed notebook to `path` as HTML that needs nothing but itself.
+
+    InputError if it is no notebook, or `path` the notebook itself or no place for a file.
+    """
+    nb = _read(notebook)
+    if path.is_dir() or not path.parent.is_dir():
+        raise InputError(f"{path} cannot be written: give the path of a file in a folder that is there")
+    if path.exists() and path.samefile(notebook):
+        raise InputError(f"{path} is the notebook itself: give the report another name")
+    with guard(f"{notebook} holds what cannot be shown", "remove that output, or execute it anew"):
+        page = _page(nb)
+    files.remove_orphans(path)
+    files.write_text(path, page)
+
+
+def _read(path: Path) -> Any:
+    """The notebook, in today's format."""
+    regular(path)
+    with guard(f"{path} is not a readable notebook", "give one that papermill executed"):
+        nb = nbformat.convert(nbformat.reader.reads(path.read_text(encoding="utf-8")), 4)
+        whole(nb)
+    return nb
+
+
+def _page(nb: Any) -> str:
     first = True
     for output in _plots(nb):
         figure = pio.from_json(json.dumps(output["data"].pop(PLOTLY)), skip_invalid=True)
@@ -50,11 +72,10 @@ def report(notebook: Path, path: Path) -> None:
     )
     # The basic template is the only one that fetches nothing from elsewhere.
     body, _ = HTMLExporter(template_name="basic").from_notebook_node(nb)
-    page = (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>{body}</body></html>'
     )
-    files.write_text(path, page)
 
 
 def add_images(nb: Any) -> None:
