@@ -34,17 +34,19 @@ def reason(error: BaseException) -> str:
     """Why, in a few words: what the system says, or the kind of error and what it says."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    if mark := getattr(error, "problem_mark", None):  # of YAML, which says it in five lines
+        return f"line {mark.line + 1}: {getattr(error, 'problem', None)}"
     text = str(error)
     return one_line(f"{type(error).__name__}: {text}" if text else type(error).__name__, 150)
 
 
 def regular(path: str | Path) -> os.stat_result:
     """What the system knows of a file. InputError if it is none, or no regular one: opening a pipe waits for ever."""
-    with guard(f"{path} cannot be opened", "give the path of a file"):
+    with guard(f"{path} cannot be opened", "give the path of a file that is there"):
         about = os.stat(path)
     if not stat.S_ISREG(about.st_mode):
         kind = "a folder" if stat.S_ISDIR(about.st_mode) else "no regular file"
-        raise InputError(f"{path} is {kind}: give the path of a file, or remove it where it stands among others")
+        raise InputError(f"{path} cannot be opened (it is {kind}): give the path of a file, or remove it")
     return about
 
 
@@ -58,7 +60,7 @@ def free_memory() -> int:
         # Of a container: what its files keep in memory is given back.
         limit = int((group / "memory.max").read_text())
         cached = [line.split() for line in (group / "memory.stat").read_text().splitlines()]
-        used = int((group / "memory.current").read_text()) - int(dict(cached)["inactive_file"])  # type: ignore[arg-type]
+        used = int((group / "memory.current").read_text()) - int(dict(cached)["inactive_file"])
         return min(free, limit - used)
     except (OSError, ValueError, StopIteration, KeyError):  # no Linux, or no limit
         return free

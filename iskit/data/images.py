@@ -81,7 +81,7 @@ def decode(source: Path | bytes | None, name: str, size: int) -> tuple[np.ndarra
     return np.asarray(_scale(rgb, size or rgb.width)), mode in GREY
 
 
-def _opened(source: Path | bytes | None, name: str) -> Image.Image:
+def _opened(source: Path | bytes | None, name: str) -> ImageFile:
     try:
         return Image.open(source if isinstance(source, Path) else io.BytesIO(source or b""))
     except UnidentifiedImageError:

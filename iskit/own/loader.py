@@ -63,9 +63,9 @@ def wrap(
     sampler, unit, budget = typed("sampler", sampler, str), typed("unit", unit, str), typed("budget", budget, float)
     epochs, batch_size = typed("epochs", epochs, int), typed("batch_size", batch_size, int)
     seed, num_workers = typed("seed", seed, int), typed("num_workers", num_workers, int)
-    for name, value, limit in (("seed", seed, 2**32 - 1), ("num_workers", num_workers, WORKERS)):
-        if not 0 <= value <= limit:
-            raise InputError(f"{name}={value} must be from 0 to {limit}")
+    for name, number, highest in (("seed", seed, 2**32 - 1), ("num_workers", num_workers, WORKERS)):
+        if not 0 <= number <= highest:
+            raise InputError(f"{name}={number} must be from 0 to {highest}")
     data = source(dataset, seed=seed, num_workers=num_workers)
     n, device = len(data), device_of(model)
     method = samplers.create(sampler)

@@ -29,13 +29,13 @@ def grid(settings: Mapping[str, Any]) -> list[Experiment]:
         del axes["seeds"]
         if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1 or "seed" in axes:
             raise InputError(f"seeds={shown(seeds)} must be a whole number of seeds, at least 1, in place of seed")
-        axes["seed"] = range(1, seeds + 1)
+        axes["seed"] = range(1, min(seeds, MOST + 1) + 1)
     for key, values in axes.items():
         if not values:
             raise InputError(f"{key}=[] names nothing to run: give at least one value")
-    if (count := prod(len(values) for values in axes.values())) > MOST:
+    if prod(map(len, axes.values())) > MOST:
         longest = max(axes, key=lambda key: len(axes[key]))
-        raise InputError(f"these settings make {shown(count)} runs, {MOST} at most: give fewer values of {longest}")
+        raise InputError(f"these settings make more than {MOST:,} runs: give fewer values of {longest}")
     experiments: dict[Experiment, None] = {}  # ordered, each once
     for combination in itertools.product(*axes.values()):
         experiment = Experiment.parse(dict(zip(axes, combination, strict=True)))
