@@ -72,7 +72,10 @@ class MiniImagenet(Loader):
 
 
 def _rows(path: Path) -> list[tuple[str, str]]:
-    remedy = f"put mini-ImageNet's {', '.join(PARTS)} and the folder images/ with the files they name into {path.parent}, or give path="
+    remedy = (
+        f"put mini-ImageNet's {', '.join(PARTS)} and the folder images/ with the files that they name into "
+        f"{path.parent}, or give path="
+    )
     with guard(f"{path} cannot be opened", remedy, OSError):
         about = path.stat()
         if not stat.S_ISREG(about.st_mode):

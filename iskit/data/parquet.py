@@ -104,7 +104,7 @@ class Parquet(Loader):
                 row = int(np.flatnonzero(column.is_null().to_numpy())[0])
                 raise InputError(f"{path}, row {row}: the label is missing: remove or label the row")
             label = column.to_numpy().astype(np.int64)
-            classes = len(self.names) or label.max(initial=0) + 1
+            classes = len(self.names) or int(label.max(initial=0)) + 1
             wrong = np.flatnonzero((label < 0) | (label >= classes))
             if len(wrong):
                 raise InputError(
