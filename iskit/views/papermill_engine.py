@@ -17,7 +17,6 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 from papermill.log import logger
-from papermill.utils import find_first_tagged_cell_index
 
 from iskit.errors import InputError, shown, suggest
 from iskit.inputs import guard, typed
@@ -111,8 +110,8 @@ def check(notebook: Any) -> None:
     if kind is None:
         return
     whole(notebook)
-    place = find_first_tagged_cell_index(notebook, "parameters")
-    if place < 0:
+    cell = next((cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])), None)
+    if cell is None:
         return
     if not isinstance(kind, str) or kind not in KINDS:
         raise InputError(f"metadata.iskit.settings={shown(kind)} is unknown: {suggest(str(kind), KINDS)}")
@@ -121,7 +120,7 @@ def check(notebook: Any) -> None:
     if not isinstance(given, dict):
         raise InputError(f"parameters={shown(given)} must be names and values")
     with guard("the machine refuses", "mend that first", OSError):
-        KINDS[kind](assignments(notebook.cells[place].source), given)
+        KINDS[kind](assignments(cell.source), given)
 
 
 def _check_own(defaults: dict[str, Any], given: dict[str, Any]) -> None:

@@ -47,9 +47,12 @@ def report(notebook: Path, path: Path) -> None:
     if path.exists() and path.samefile(notebook):
         raise InputError(f"{path} is the notebook itself: give the report another name")
     with guard(f"{notebook} holds what cannot be shown", "remove that output, or execute it anew"):
-        page = _page(nb)
+        _draw_plots(nb)
+        # The basic template is the only one that fetches nothing from elsewhere.
+        body, _ = HTMLExporter(template_name="basic").from_notebook_node(nb)
+        body.encode()  # JSON may hold what no file can
     files.remove_orphans(path)
-    files.write_text(path, page)
+    files.write_text(path, _page(_title(nb), body))
 
 
 def _read(path: Path) -> Any:
@@ -61,17 +64,20 @@ def _read(path: Path) -> Any:
     return nb
 
 
-def _page(nb: Any) -> str:
+def _draw_plots(nb: Any) -> None:
     first = True
     for output in _plots(nb):
         figure = pio.from_json(json.dumps(output["data"].pop(PLOTLY)), skip_invalid=True)
         output["data"] = {"text/html": pio.to_html(figure, full_html=False, include_plotlyjs=first)}
         first = False
-    title = next(
-        (line.lstrip("# ") for cell in nb.cells for line in cell.source.splitlines() if line.startswith("# ")), ""
-    )
-    # The basic template is the only one that fetches nothing from elsewhere.
-    body, _ = HTMLExporter(template_name="basic").from_notebook_node(nb)
+
+
+def _title(nb: Any) -> str:
+    lines = (line for cell in nb.cells for line in cell.source.splitlines())
+    return next((line.lstrip("# ") for line in lines if line.startswith("# ")), "")
+
+
+def _page(title: str, body: str) -> str:
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>{body}</body></html>'

@@ -127,7 +127,7 @@ names = st.builds(
 contents = st.one_of(
     st.binary(max_size=20), st.just(png()), st.just(png(9, 4)), damages.map(lambda one: damaged(png(), *one))
 )
-OPTIONS = ["", ", size=8", ", size=16384", ", limit=1", ", classes=(0,)", ", noise=0.5"]
+OPTIONS = ["", ", size=8", ", size=20000", ", limit=1", ", classes=(0,)", ", noise=0.5"]
 
 
 @campaign

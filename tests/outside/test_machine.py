@@ -50,8 +50,8 @@ def test_a_root_that_is_no_folder_is_not_made(root, tmp_path):
 
 
 def test_brackets_in_names_and_an_output_that_is_not_utf8(tmp_path):
-    project = tmp_path / "ä [b]c[/b]"
-    project.mkdir()
+    project = tmp_path / "ä [b]c[/b]"  # a folder in a folder
+    project.mkdir(parents=True)
     done = iskit_in(project, "run", *TINY, env={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}, stdout=subprocess.PIPE)
     assert done.returncode == 0, done.stderr
     assert "[b]c[/b]" in done.stdout
@@ -98,7 +98,7 @@ def test_the_guard_names_what_and_why_and_lets_its_own_pass():
     ):
         raise KeyError("x")
     assert isinstance(caught.value.__cause__, KeyError)
-    with pytest.raises(InputError, match="^inner$"), guard("outer", "mend"):
+    with pytest.raises(InputError, match=r"^inner$"), guard("outer", "mend"):
         raise InputError("inner")
     with pytest.raises(KeyError), guard("a", "b", OSError):
         raise KeyError
