@@ -131,7 +131,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """The settings in a YAML file; InputError if it cannot be read or holds no mapping."""
     if regular(path).st_size > SETTINGS_BYTES:
         raise InputError(f"{path} is larger than a megabyte: give the path of a params/*.yaml file")
-    with guard(f"{path} cannot be opened", "give the path of a params/*.yaml file"):
+    with guard(f"{path} is not readable YAML", "give the path of a params/*.yaml file"):
         text = Path(path).read_text(encoding="utf-8")
     settings = parse_yaml(str(path), text)
     if not isinstance(settings, dict):
