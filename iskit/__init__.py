@@ -23,7 +23,7 @@ _HOME = {
     "counts_of": "iskit.study.archive",
     "diagnose": "iskit.own.diagnosis",
     "fit": "iskit.own.fitting",
-    "grid": "iskit.study.sweep",
+    "grid": "iskit.study.grid",
     "history_of": "iskit.study.archive",
     "methods": "iskit.views.cards",
     "over_seeds": "iskit.study.archive",

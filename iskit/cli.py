@@ -1,5 +1,7 @@
 """The command line: iskit run, sweep, bench, methods, results, report."""
 
+import io
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -11,10 +13,11 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from iskit import files
-from iskit.errors import Diverged, InputError, suggest
-from iskit.inputs import read_yaml
+from iskit.errors import Diverged, InputError, one_line, suggest
+from iskit.inputs import parse_yaml, read_yaml, reason
 from iskit.study.experiment import Experiment, check_names
 
 app = typer.Typer(
@@ -23,22 +26,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 # As wide as the terminal; a pipe or a log gets room for whole rows.
-console = Console(width=None if sys.stdout.isatty() else 160)
+# No markup: names and paths may hold brackets.
+console = Console(width=None if sys.stdout.isatty() else 160, markup=False, emoji=False)
 
 Settings = Annotated[list[str], typer.Argument(help="params/*.yaml files and key=value settings; the later wins")]
 
 
 def read_settings(words: list[str]) -> dict[str, Any]:
     """`["params/x.yaml", "budget=0.3"]` -> settings; InputError for what is neither a file nor a setting."""
-    import yaml
-
     settings: dict[str, Any] = {}
     for word in words:
         key, _, value = word.partition("=")
         if _is_setting(word):
             try:
-                settings[key] = yaml.safe_load(value)
-            except yaml.YAMLError:
+                settings[key] = parse_yaml(key, value)
+            except InputError:  # then it is meant as it stands
                 settings[key] = value
         else:
             found = read_yaml(word)
@@ -69,7 +71,7 @@ def run(settings: Settings) -> None:
     one = Run(Experiment.parse(read_settings(settings)), plan=plan_of(settings))
     stop = _on_signal(lambda: None)
     with Progress(
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f}% of the budget"),
+        TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:.0f}% of the budget"),
         TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal,
     ) as bar:  # fmt: skip
         task = bar.add_task(one.experiment.sampler, total=1.0)
@@ -99,7 +101,8 @@ def sweep(
     settings: Settings, workers: Annotated[int | None, typer.Option(help="processes at once; default: by cores")] = None
 ) -> None:
     """Train every combination of settings that are lists, `seeds=3` among them; finished runs are kept."""
-    from iskit.study.sweep import Sweep, grid
+    from iskit.study.grid import grid
+    from iskit.study.sweep import Sweep
 
     experiments = grid(read_settings(settings))
     with Progress(
@@ -161,7 +164,7 @@ def methods(name: Annotated[str | None, typer.Argument(help="a sampler or augmen
     if chosen.empty:
         raise InputError(f"method {name!r} is unknown: {suggest(name, frame['name'])}")
     for row in chosen.to_dict("records"):
-        console.print(f"[bold]{row['name']}[/bold] ({row['kind']}): {row['summary']}")
+        console.print(Text.assemble((row["name"], "bold"), f" ({row['kind']}): {row['summary']}"))
         table = Table(show_header=False, box=None)
         for field in (*CARD_FIELDS, "options"):
             table.add_row(field, row[field] or "none")
@@ -239,9 +242,28 @@ def _table(study: str | None) -> None:
 
 
 def main() -> None:
-    """The console script: InputError becomes one line and exit code 2, a diverged run one line and exit code 1."""
+    """The console script. What cannot work is one line and exit code 2; a run that diverged, and a machine that
+    cannot (a full disk, a folder that must not be written, no memory), one line and exit code 1. What shows its
+    traceback is a bug."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 must not end a sweep
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()  # here, where a full disk can be told
     except (InputError, Diverged) as error:
-        print(f"iskit: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, InputError) else 1)
+        _end(str(error), 2 if isinstance(error, InputError) else 1)
+    except (OSError, MemoryError) as error:
+        where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+        _end(one_line(f"{where}{reason(error)}", InputError.longest), 1)
+
+
+def _end(message: str, code: int) -> None:
+    print(f"iskit: {message}", file=sys.stderr)
+    try:
+        sys.stdout.flush()
+    except OSError:  # what it still holds would be tried once more, and told in many lines, at the very end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)

@@ -8,14 +8,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from iskit.errors import InputError
+
 
 def root() -> Path:
     """The project's folder: $ISKIT_ROOT, else the nearest folder upward that holds params/ and notebooks/, else here.
 
     Notebooks run in their own folder or in the shell's, so no path may depend on the working directory.
+    InputError if $ISKIT_ROOT is no folder: a misspelt one would be a project of its own.
     """
     if "ISKIT_ROOT" in os.environ:
-        return Path(os.environ["ISKIT_ROOT"]).resolve()
+        named = Path(os.environ["ISKIT_ROOT"]).resolve()
+        if not named.is_dir():
+            raise InputError(f"ISKIT_ROOT={str(named)!r} is no folder: make it, or give the project's")
+        return named
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / "params").is_dir() and (folder / "notebooks").is_dir():
@@ -39,6 +45,17 @@ def remove_temporaries(path: Path) -> None:
     """Those that killed processes left of `path`: only under a lock that every writer of it takes."""
     for temporary in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         temporary.unlink(missing_ok=True)
+
+
+def remove_orphans(path: Path) -> None:
+    """The temporaries that processes left of `path` which live no more: for files that are written without a lock."""
+    for temporary in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        try:
+            os.kill(int(temporary.suffixes[-2][1:]), 0)
+        except (ProcessLookupError, ValueError, OverflowError):
+            temporary.unlink(missing_ok=True)
+        except PermissionError:  # it lives, and is another user's
+            continue
 
 
 def digest(value: Any) -> str:

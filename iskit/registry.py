@@ -10,14 +10,18 @@ import re
 import sys
 import types
 import typing
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Generic, TypeVar
 
-from iskit.errors import InputError, suggest
+from iskit.errors import InputError, shown, suggest
+from iskit.inputs import WHOLE, guard, typed
 
 T = TypeVar("T")
+
+LONGEST = 4096  # characters of a spec: as long as a path may be
 
 CARD_FIELDS = ("cite", "changes", "passes", "rule", "differs", "neutral")
 
@@ -62,6 +66,8 @@ class Registry(Generic[T]):
         self._parts: dict[str, Callable[..., T]] = {}
         self._aliases: dict[str, tuple[str, ...]] = {}
         self._names: dict[str, str] = {}  # of every name and alias in lower case
+        self._parsed = lru_cache(maxsize=4096)(self._parse)  # a grid asks for few specs, thousands of times
+        self._options = lru_cache(maxsize=None)(self._keywords)
 
     def register(self, name: str, *aliases: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
         """Decorator: makes a class or function known. ValueError if one of its names is taken.
@@ -104,14 +110,23 @@ class Registry(Generic[T]):
 
     def options(self, name: str) -> dict[str, inspect.Parameter]:
         """The options a spec string of this part may set, with their defaults."""
-        parameters = inspect.signature(self[name]).parameters
-        return {key: p for key, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
+        return dict(self._options(self._find(name)))
 
     def parse(self, spec: str) -> tuple[str, dict[str, Any]]:
         """`"p-SGD(smooth=False)"` -> `("p", {"smooth": False})`; InputError if it cannot be meant."""
-        match = re.fullmatch(r"\s*([\w.-]+)\s*(?:\((.*)\))?\s*", spec, flags=re.DOTALL)
+        name, options = self._parsed(typed(self.kind, spec, str))
+        return name, dict(options)
+
+    def _keywords(self, name: str) -> dict[str, inspect.Parameter]:
+        parameters = inspect.signature(self._parts[name]).parameters
+        return {key: p for key, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
+
+    def _parse(self, spec: str) -> tuple[str, dict[str, Any]]:
+        match = (
+            re.fullmatch(r"\s*([\w.-]+)\s*(?:\((.*)\))?\s*", spec, flags=re.DOTALL) if len(spec) <= LONGEST else None
+        )
         if not match:
-            raise InputError(f"{self.kind}={spec!r} cannot be read: write name or name(option=value, ...)")
+            raise InputError(f"{self.kind}={shown(spec)} cannot be read: write name or name(option=value, ...)")
         name = self._find(match[1])
         options = self._literals(spec, match[2] or "")
         known = self.options(name)
@@ -120,11 +135,11 @@ class Registry(Generic[T]):
         for key, value in options.items():
             if key not in known:
                 remedy = suggest(key, known) if known else f"{name} has no options"
-                raise InputError(f"{self.kind}={spec!r} has the unknown option {key!r}: {remedy}")
+                raise InputError(f"{self.kind}={shown(spec)} has the unknown option {shown(key)}: {remedy}")
             options[key] = self._typed(spec, key, value, hints.get(key, Any))
         missing = [key for key, p in known.items() if p.default is p.empty and key not in options]
         if missing:
-            raise InputError(f"{self.kind}={spec!r} needs {missing[0]}: write {name}({missing[0]}=...)")
+            raise InputError(f"{self.kind}={shown(spec)} needs {missing[0]}: write {name}({missing[0]}=...)")
         return name, options
 
     def canonical(self, spec: str) -> str:
@@ -151,25 +166,24 @@ class Registry(Generic[T]):
             return self._names[name.lower()]
         except KeyError:
             aliases = [alias for of in self._aliases.values() for alias in of]
-            raise InputError(f"{self.kind}={name!r} is unknown: {suggest(name, self._parts, aliases)}") from None
+            raise InputError(f"{self.kind}={shown(name)} is unknown: {suggest(name, self._parts, aliases)}") from None
 
     def _literals(self, spec: str, arguments: str) -> dict[str, Any]:
         words = {"true": True, "false": False, "none": None}  # as YAML spells them
-        try:
+        remedy = "options are written name=value, words in quotes"
+        with guard(f"{self.kind}={shown(spec)} cannot be read", remedy), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the parser's, of code that nobody runs
             call = ast.parse(f"f({arguments})", mode="eval").body
             if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
-                raise ValueError
+                raise ValueError("no options")
             options: dict[str, Any] = {}
             for k in call.keywords:
                 if k.arg is None or k.arg in options:  # ast lets a repeated name pass
-                    raise ValueError
+                    raise ValueError("an option is given twice")
                 value = k.value
                 options[k.arg] = words[value.id.lower()] if isinstance(value, ast.Name) else ast.literal_eval(value)
-            return options
-        except (ValueError, SyntaxError, KeyError, TypeError):  # TypeError: {[]: 1}
-            raise InputError(
-                f"{self.kind}={spec!r} cannot be read: options are written name=value, words in quotes"
-            ) from None
+                _check_sound(options[k.arg])
+        return options
 
     def _typed(self, spec: str, key: str, value: Any, hint: Any) -> Any:
         allowed = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
@@ -189,7 +203,18 @@ class Registry(Generic[T]):
             return value
         if choices:
             raise InputError(
-                f"{self.kind}={spec!r}: {key}={value!r} is unknown: {suggest(str(value), map(str, choices))}"
+                f"{self.kind}={shown(spec)}: {key}={shown(value)} is unknown: {suggest(str(value), map(str, choices))}"
             )
         wanted = " or ".join("None" if kind is type(None) else getattr(kind, "__name__", str(kind)) for kind in allowed)
-        raise InputError(f"{self.kind}={spec!r}: {key}={value!r} must be {wanted}")
+        raise InputError(f"{self.kind}={shown(spec)}: {key}={shown(value)} must be {wanted}")
+
+
+def _check_sound(value: Any) -> None:
+    """ValueError for what no part can use: whole numbers beyond int64, text that can be no path."""
+    if isinstance(value, tuple | list):
+        for item in value:
+            _check_sound(item)
+    elif isinstance(value, int) and abs(value) >= WHOLE:
+        raise ValueError("a number is too large")
+    elif isinstance(value, str):
+        typed("text", value, str)

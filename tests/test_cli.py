@@ -130,7 +130,7 @@ def test_a_diverged_run_is_one_line_and_exit_code_1(command):
 def test_report_needs_a_notebook(command):
     code, _, err = command("report", "none.ipynb", "out.html")
     assert code == 2
-    assert "none.ipynb is not a readable notebook" in err
+    assert "none.ipynb cannot be opened (No such file" in err
     assert not Path("out.html").exists()
 
 

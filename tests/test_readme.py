@@ -5,7 +5,7 @@ from pathlib import Path
 
 from iskit.inputs import read_yaml
 from iskit.study.experiment import check_names
-from iskit.study.sweep import grid
+from iskit.study.grid import grid
 from iskit.views.cards import methods_page, readme_tables
 
 ROOT = Path(__file__).parent.parent

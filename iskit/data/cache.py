@@ -10,6 +10,7 @@ import numpy as np
 
 from iskit import files
 from iskit.errors import InputError
+from iskit.inputs import regular
 
 
 def digest(arrays: dict[str, np.ndarray]) -> str:
@@ -23,14 +24,11 @@ def digest(arrays: dict[str, np.ndarray]) -> str:
 def fingerprint(paths: Iterable[Path]) -> str:
     """Changes with the name, size or modification time of any of the files: stands for their contents in a key.
 
-    Raises InputError for a file that is not there, such as a link to nowhere.
+    Raises InputError for a file that is not there, such as a link to nowhere, or is no regular one, such as a pipe.
     """
     state = hashlib.blake2b(digest_size=16)
     for path in paths:
-        try:
-            about = path.stat()
-        except OSError as error:
-            raise InputError(f"{path} cannot be read ({error.strerror}): restore or remove it") from None
+        about = regular(path)
         state.update(os.fsencode(path))  # a name may be of bytes that are no UTF-8
         state.update(f"\0{about.st_size}\0{about.st_mtime_ns}\0".encode())
     return state.hexdigest()

@@ -8,12 +8,19 @@ from typing import Any, ClassVar, NamedTuple
 from iskit.data.cache import locked
 from iskit.data.loader import Loader, Split
 from iskit.errors import InputError
+from iskit.inputs import reason
 
 
 class Download(NamedTuple):
     url: str
     path: Path  # where torchvision looks for it
     md5: str
+
+
+class NotRead(InputError):
+    """Names four files at most, each with its address, its place and its checksum."""
+
+    longest = 2000
 
 
 class Downloaded(Loader):
@@ -46,8 +53,7 @@ class Downloaded(Loader):
             try:
                 return self.open()
             except Exception as error:  # urllib, tarfile, pickle, scipy and torchvision raise many kinds
-                reason = " ".join(f"{type(error).__name__}: {error}".split())
-                raise InputError(f"{self.original} cannot be read: {self._remedy(error)} [{reason}]") from error
+                raise NotRead(f"{self.original} cannot be read: {self._remedy(error)} [{reason(error)}]") from error
 
     def _remedy(self, error: Exception) -> str:
         from torchvision.datasets.utils import check_integrity

@@ -9,7 +9,7 @@ import numpy as np
 
 from iskit.data.cache import fingerprint
 from iskit.data.images import decode_all
-from iskit.data.loader import About, Loader, Split, datasets
+from iskit.data.loader import About, Loader, Split, datasets, reading
 from iskit.errors import InputError
 from iskit.files import root
 
@@ -32,13 +32,15 @@ class ImageFolder(Loader):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.folder = root() / self.path
-        self.train_folder = _split_folder(self.folder, "train")
-        self.test_folder = _split_folder(self.folder, "test", "val")
+        with reading(self.folder):
+            self.train_folder = _split_folder(self.folder, "train")
+            self.test_folder = _split_folder(self.folder, "test", "val")
 
     @cached_property
     def found(self) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
         """Of training and test set: class name -> its image files."""
-        train, test = _find(self.train_folder), _find(self.test_folder)
+        with reading(self.folder):
+            train, test = _find(self.train_folder), _find(self.test_folder)
         unknown = sorted(test.keys() - train.keys())
         if unknown:
             raise InputError(f"{self.folder}: the test class {unknown[0]!r} is not in train/: add or remove its folder")

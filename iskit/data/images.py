@@ -16,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
 from iskit.errors import InputError
+from iskit.inputs import fits, guard
 
 VERSION = 3  # of what this file makes of an image; part of every cache's key
 GREY = {"1", "L", "LA"}
@@ -29,7 +30,7 @@ def decode_all(encoded: Iterable[Encoded], count: int, size: int, title: str) ->
     """`count` images as (count, size, size, 3) uint8, or (count, size, size, 1) if all are grey.
 
     size: side length to scale to; 0 keeps the images' own, which must be square and alike.
-    Raises InputError naming the first image that cannot be used.
+    Raises InputError naming the first image that cannot be used, and for more than the memory holds.
     """
     from tqdm import tqdm  # only here: training on images decoded before does without
 
@@ -40,10 +41,11 @@ def decode_all(encoded: Iterable[Encoded], count: int, size: int, title: str) ->
         ThreadPoolExecutor() as pool,
         tqdm(total=count, desc=title, leave=False, disable=None) as bar,  # None: silent outside a terminal
     ):
-        while chunk := list(islice(remaining, CHUNK)):
+        while chunk := list(islice(remaining, CHUNK if done else 1)):  # one tells what memory all will take
             for (_, name), (pixels, is_grey) in zip(chunk, _decoded(pool, chunk, size), strict=True):
                 if out is None:
-                    out = _allocate(count, pixels.shape, name)
+                    _check_fits(count, *pixels.shape)
+                    out = np.empty((count, *pixels.shape), np.uint8)
                 if pixels.shape != out.shape[1:]:
                     raise InputError(f"{name}: {_by(pixels)} pixels, others have {_by(out[0])}: set size= to scale all")
                 out[done] = pixels
@@ -57,6 +59,7 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
     """(n, H, W, C) uint8 -> (n, size, size, C); size 0 leaves them as they are."""
     if size in (0, image.shape[1]):
         return image
+    _check_fits(2 * len(image), size, size, image.shape[-1])  # one by one, and stacked
     grey = image.shape[-1] == 1
     scaled = [np.asarray(_scale(Image.fromarray(one[..., 0] if grey else one), size)) for one in image]
     return np.stack(scaled).reshape(len(image), size, size, -1)
@@ -68,21 +71,21 @@ def _decoded(pool: ThreadPoolExecutor, chunk: list[Encoded], size: int) -> Itera
 
 def decode(source: Path | bytes | None, name: str, size: int) -> tuple[np.ndarray, bool]:
     """(side, side, 3) uint8, and whether the file holds a grey image."""
-    try:
-        with Image.open(source if isinstance(source, Path) else io.BytesIO(source or b"")) as image:
-            _check_mode(image, name)
-            mode = image.mode
-            # By way of RGBA, since PIL warns of palettes with transparency otherwise.
-            rgb = (image.convert("RGBA") if image.has_transparency_data else image).convert("RGB")
-    except InputError:
-        raise
-    except UnidentifiedImageError:
-        raise InputError(f"{name}: no image of a known format: remove or replace it") from None
-    except Exception as error:  # PIL raises many kinds for damaged bytes
-        raise InputError(f"{name}: no whole image ({error}): remove or replace it") from None
+    with guard(f"{name}: no whole image", "remove or replace it"), _opened(source, name) as image:
+        _check_mode(image, name)
+        mode = image.mode
+        # By way of RGBA, since PIL warns of palettes with transparency otherwise.
+        rgb = (image.convert("RGBA") if image.has_transparency_data else image).convert("RGB")
     if size == 0 and rgb.width != rgb.height:
         raise InputError(f"{name}: {rgb.width} x {rgb.height} pixels are not square: set size= to scale all")
     return np.asarray(_scale(rgb, size or rgb.width)), mode in GREY
+
+
+def _opened(source: Path | bytes | None, name: str) -> ImageFile:
+    try:
+        return Image.open(source if isinstance(source, Path) else io.BytesIO(source or b""))
+    except UnidentifiedImageError:
+        raise InputError(f"{name}: no image of a known format: remove or replace it") from None
 
 
 def _check_mode(image: ImageFile, name: str) -> None:
@@ -107,12 +110,9 @@ def _scale(image: Image.Image, size: int) -> Image.Image:
     return image.resize((size, size), Image.Resampling.BOX if shrinks else Image.Resampling.BICUBIC)
 
 
-def _allocate(count: int, shape: tuple[int, ...], name: str) -> np.ndarray:
-    try:
-        return np.empty((count, *shape), np.uint8)
-    except MemoryError:
-        needed = count * int(np.prod(shape)) / 1e9
-        raise InputError(f"{name}: {count} images of its size take {needed:.0f} GB: set a smaller size=") from None
+def _check_fits(count: int, height: int, width: int, channels: int) -> None:
+    what = f"dataset option size: {count} images of {height} x {width} x {channels} bytes"
+    fits(what, count * height * width * channels, "set a smaller size=, or fewer by limit=")
 
 
 def _by(pixels: np.ndarray) -> str:

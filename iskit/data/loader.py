@@ -1,6 +1,7 @@
 """What every loader is: it finds images and labels; the options that all data sets share are applied here."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ from iskit.data.base import Dataset, check_labels
 from iskit.data.cache import cached
 from iskit.data.conditions import conditioned
 from iskit.errors import InputError
+from iskit.inputs import guard
 from iskit.randomness import Stream, permutation
 from iskit.registry import Registry
 
 CONDITIONS = ("imbalance", "duplicates", "noise")  # options that leave the images as they are
+SIDE = 1 << 14  # pixels: one such image takes 800 MB
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,8 @@ class Loader:
                 raise InputError(
                     f"dataset option {name}={getattr(self, name)} must not be negative; 0 means as it comes"
                 )
+        if self.size > SIDE:
+            raise InputError(f"dataset option size={self.size} must be at most {SIDE} pixels a side")
         if not 0 <= self.noise <= 1:
             raise InputError(f"dataset option noise={self.noise!r} must be a share of the labels between 0 and 1")
         if not 0 < self.imbalance <= 1:
@@ -201,6 +206,11 @@ def statistics(image: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
         mean.append((share * level).sum())
         std.append((share * (level - mean[-1]) ** 2).sum().sqrt().clamp(min=1 / 255))  # a constant channel stays 0
     return tuple(map(float, mean)), tuple(map(float, std))
+
+
+def reading(folder: Path) -> AbstractContextManager[None]:
+    """Around what lists a data set's folder: InputError where the system refuses to."""
+    return guard(f"dataset option path: {folder} cannot be read", "give path= a folder that can", OSError)
 
 
 datasets: Registry[Loader] = Registry("dataset")

@@ -1,6 +1,8 @@
 """mini-ImageNet (Vinyals et al. 2016) as the study has it: 60,000 colour images of 84 x 84 pixels, 100 classes."""
 
 import csv
+import errno
+import stat
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -13,6 +15,7 @@ from iskit.data.images import decode_all
 from iskit.data.loader import About, Loader, Split, datasets
 from iskit.errors import InputError
 from iskit.files import root
+from iskit.inputs import guard
 
 PARTS = ("train.csv", "val.csv", "test.csv")  # published for few-shot learning, with disjoint classes: pooled
 TRAIN, TOTAL = 50_000, 60_000
@@ -46,7 +49,8 @@ class MiniImagenet(Loader):
         return About(names, mean=(0.4728, 0.4487, 0.4031), std=(0.2744, 0.2663, 0.2806))
 
     def source(self) -> Any:
-        missing = [path for path in self.images if not path.exists()]
+        with guard(f"images named in the csv files of {self.folder} cannot be looked up", "correct the names", OSError):
+            missing = [path for path in self.images if not path.exists()]
         if missing:
             raise InputError(
                 f"{missing[0]} is named in a csv file but missing, with {len(missing) - 1} more: put it there"
@@ -68,14 +72,15 @@ class MiniImagenet(Loader):
 
 
 def _rows(path: Path) -> list[tuple[str, str]]:
-    try:
+    remedy = (
+        f"put mini-ImageNet's {', '.join(PARTS)} and the folder images/ with the files that they name into "
+        f"{path.parent}, or give path="
+    )
+    with guard(f"{path} cannot be opened", remedy, OSError):
         about = path.stat()
+        if not stat.S_ISREG(about.st_mode):
+            raise OSError(errno.EINVAL, "no regular file")
         return _read(path, about.st_size, about.st_mtime_ns)
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be opened ({error.strerror}): put mini-ImageNet's {', '.join(PARTS)} and the folder "
-            f"images/ with the files that they name into {path.parent}, or give path="
-        ) from None
 
 
 @lru_cache(maxsize=len(PARTS))  # a sweep makes a loader for every run, to check it

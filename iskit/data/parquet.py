@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 
 from iskit.data.cache import fingerprint
 from iskit.data.images import CHUNK, decode_all
-from iskit.data.loader import About, Loader, Split, datasets
-from iskit.errors import InputError
+from iskit.data.loader import About, Loader, Split, datasets, reading
+from iskit.errors import InputError, shown
 from iskit.files import root
+from iskit.inputs import fits, guard, regular
 
 
 @datasets.register("parquet")
@@ -40,10 +41,13 @@ class Parquet(Loader):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.folder = root() / self.path
-        if not self.folder.is_dir():
-            raise InputError(f"dataset option path={self.path!r} is no folder: {self.folder} holds no parquet files")
-        self.train = _files(self.folder, "train")
-        self.test = _files(self.folder, "test", "val")
+        with reading(self.folder):
+            if not self.folder.is_dir():
+                raise InputError(
+                    f"dataset option path={self.path!r} is no folder: {self.folder} holds no parquet files"
+                )
+            self.train = _files(self.folder, "train")
+            self.test = _files(self.folder, "test", "val")
         schema = _schema(self.train[0])
         self.image_column = _column(self.train[0], schema, "image", self.image, _is_image, ("image", "img"))
         self.label_column = _column(
@@ -92,13 +96,15 @@ class Parquet(Loader):
     def _labels(self, paths: list[Path]) -> np.ndarray:
         parts = []
         for path in paths:
-            with _reading(path):
+            with _whole(path):
+                rows = pq.read_metadata(path).num_rows
+                fits(f"{path}, {rows:,} labels,", 16 * rows, "is it the right file?")
                 column = pq.read_table(path, columns=[self.label_column]).column(0)
             if column.null_count:
                 row = int(np.flatnonzero(column.is_null().to_numpy())[0])
                 raise InputError(f"{path}, row {row}: the label is missing: remove or label the row")
             label = column.to_numpy().astype(np.int64)
-            classes = len(self.names) or label.max(initial=0) + 1
+            classes = len(self.names) or int(label.max(initial=0)) + 1
             wrong = np.flatnonzero((label < 0) | (label >= classes))
             if len(wrong):
                 raise InputError(
@@ -113,7 +119,7 @@ class Parquet(Loader):
         before = 0
         for path in paths:
             start = before
-            with _reading(path), pq.ParquetFile(path) as file:
+            with _whole(path), pq.ParquetFile(path) as file:
                 for batch in file.iter_batches(CHUNK, columns=[self.image_column]):
                     wanted = rows[np.searchsorted(rows, before) : np.searchsorted(rows, before + len(batch))]
                     for row, value in zip(
@@ -130,17 +136,19 @@ def _files(folder: Path, *prefixes: str) -> list[Path]:
     raise InputError(f"{folder} holds no {prefixes[0]}*.parquet: name the files train-... and test-...")
 
 
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path} is not a whole parquet file ({error}): fetch it again") from None
+def _whole(path: Path) -> AbstractContextManager[None]:
+    return guard(f"{path} is not a whole parquet file", "fetch it again")
 
 
 def _schema(path: Path) -> pa.Schema:
-    with _reading(path):
-        return pq.read_schema(path)
+    regular(path)
+    with _whole(path):
+        schema = pq.read_schema(path)
+        names = schema.names  # UnicodeDecodeError for bytes that are no UTF-8
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"{path} has two columns {shown(twice[0])}: rename or remove one")
+    return schema
 
 
 def _column(
@@ -170,7 +178,7 @@ def _class_names(schema: pa.Schema, label: str) -> tuple[str, ...]:
     """Empty if the metadata gives none."""
     try:
         names = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"][label]["names"]
-    except (KeyError, TypeError, ValueError):  # absent, or not of the shape that Hugging Face writes
+    except (KeyError, TypeError, ValueError, RecursionError):  # absent, or not of the shape that Hugging Face writes
         return ()
     return tuple(map(str, names)) if isinstance(names, list) else ()
 

@@ -5,16 +5,64 @@ unless they say otherwise, and draw it from torch's global generator: seed that,
 """
 
 import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from iskit.errors import InputError
+from iskit.errors import InputError, shown
 from iskit.files import root
+from iskit.inputs import fits, free_memory
 from iskit.registry import Registry
 
-models: Registry[nn.Module] = Registry("model")
+TENSORS = 10_000  # of parameters: the deepest residual networks have 3,000
+WIDEST = 1_000_000
+
+
+class Networks(Registry[nn.Module]):
+    """Builds no network that the memory cannot hold with its gradients and the optimizer's momentum."""
+
+    def partial(self, spec: str) -> Callable[..., nn.Module]:
+        build = super().partial(spec)
+
+        def bounded(*supplied: Any) -> nn.Module:
+            with _counted(spec):
+                return build(*supplied)
+
+        return bounded
+
+
+@contextmanager
+def _counted(spec: str) -> Iterator[None]:
+    """InputError at the first parameter that is too many: each is counted before its first weights are drawn."""
+    tensors = total = 0
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal tensors, total
+        if parameter is None:
+            return
+        tensors, total = tensors + 1, total + 3 * parameter.nbytes
+        if tensors > TENSORS:
+            raise InputError(f"model={shown(spec)} has more than {TENSORS} tensors of parameters: lower depth")
+        fits(f"model={shown(spec)}, with gradients and momentum,", total, "lower width or depth", free)
+
+    free = free_memory()
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    except RuntimeError as error:
+        if "DefaultCPUAllocator" not in str(error):
+            raise
+        raise InputError(f"model={shown(spec)} does not fit in memory: lower width or depth") from error
+    finally:
+        hook.remove()
+
+
+models = Networks("model")
 
 
 def weights(spec: str) -> str:
@@ -34,10 +82,12 @@ def _hash(path: Path, size: int, modified: int) -> str:
 
 
 def at_least_one(**options: int) -> None:
-    """InputError for the first option that is below 1."""
+    """InputError for the first option that is below 1, or beyond what any network has."""
     for name, value in options.items():
-        if value < 1:
-            raise InputError(f"model option {name}={value} must be at least 1")
+        if not 1 <= value <= WIDEST:
+            raise InputError(
+                f"model option {name}={value} must be at least 1{'' if value < 1 else f', at most {WIDEST}'}"
+            )
 
 
 def share(**options: float) -> None:

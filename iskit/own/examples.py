@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, default_collate
 
-from iskit.errors import InputError
+from iskit.errors import InputError, shown
+from iskit.inputs import fits, guard
 from iskit.randomness import Stream, words
 from iskit.samplers import Batch, Sampler
 from iskit.training.walk import Batches, Walk
@@ -84,7 +85,8 @@ def sizes(rows: int, first: int, then: int) -> list[int]:
 
 def collate(items: list[Any]) -> Pair:
     """Stacks pairs of (input, target). InputError if the items are anything else."""
-    parts = default_collate(items)
+    with guard("dataset gives examples that cannot be stacked", "give all inputs, and all targets, of one shape"):
+        parts = default_collate(items)
     if not (isinstance(parts, list | tuple) and len(parts) == 2 and all(isinstance(part, Tensor) for part in parts)):
         raise InputError(
             "dataset must give pairs (input, target) of tensors, arrays or numbers: "
@@ -111,11 +113,13 @@ class Seeded(Dataset[Any]):
         seeds = words(self.seed, Stream.ITEM, epoch, torch.tensor(index), 1).squeeze(1).tolist()
         items = []
         with _random_states_kept():
-            for i, seed in zip(index, seeds, strict=True):
-                random.seed(seed)
-                np.random.seed(seed)  # noqa: NPY002 - the state that transforms draw from
-                torch.default_generator.manual_seed(seed)
-                items.append(self.dataset[i])
+            what = f"dataset says that it has {len(self)} examples, but cannot give one of {shown(index)}"
+            with guard(what, "correct its length or the example"):
+                for i, seed in zip(index, seeds, strict=True):
+                    random.seed(seed)
+                    np.random.seed(seed)  # noqa: NPY002 - the state that transforms draw from
+                    torch.default_generator.manual_seed(seed)
+                    items.append(self.dataset[i])
         return items
 
 
@@ -148,6 +152,8 @@ def source(data: Any, *, seed: int = 0, num_workers: int = 0, name: str = "datas
             f"{name} of type {type(data).__name__} has no length or cannot be indexed: a budget needs a number of "
             "examples, so give a tuple of tensors or a data set with __len__ and __getitem__"
         )
+    with guard(f"{name} of type {type(data).__name__} has no length", "give one that tells how many examples it has"):
+        fits(f"{name}, {shown(len(data))} examples,", 64 * len(data), "correct its length")
     return Items(data, seed, num_workers)  # type: ignore[arg-type]
 
 

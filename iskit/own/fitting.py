@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from iskit.errors import Diverged, InputError, suggest
-from iskit.inputs import typed
+from iskit.errors import Diverged, InputError, shown, suggest
+from iskit.inputs import guard, typed
 from iskit.own.examples import Source, check_labels, has_classes, sizes, source
-from iskit.own.loader import ask, wrap
+from iskit.own.loader import ask, asked_first, check_model, wrap
 from iskit.training.history import History, numbers
 from iskit.training.schedules import schedules
 
@@ -55,8 +55,12 @@ def fit(
     Raises InputError for what cannot work, before any training; Diverged, with the `history` so far, if the loss
     stops being a number.
     """
+    check_model(model)
+    if not callable(loss):
+        raise InputError(f"loss={shown(loss)} must be a function of logits and targets: one number an example")
     stepper = _optimizer(model, optimizer, lr)
     factor = schedules.partial(schedule)
+    factor(0.0)
     evals = typed("evals", evals, int)
     if evals < 1:
         raise InputError(f"evals={evals!r} must be at least 1")
@@ -97,8 +101,9 @@ def fit(
     try:
         for image, target in loader:
             t = loader.t
-            logits = model(image)
-            losses = loss(logits, target)
+            with guard("model and loss cannot take a batch of the training set", "change them, or batch_size"):
+                logits = model(image)
+                losses = loss(logits, target)
             loader.reduce(losses, logits).backward()
             for group, rate in zip(stepper.param_groups, highest, strict=True):
                 group["lr"] = rate * factor(t)
@@ -149,7 +154,7 @@ def _check_validation(held: Source, model: nn.Module, classes: int, device: torc
     if len(held) == 0:
         raise InputError("validation is empty: give at least one example, or validation=None")
     image, target = held.peek()
-    ask(model, image[:2].to(device))
+    asked_first(model, image, device, "validation")
     if has_classes(target) != (classes > 0):
         kinds = ("classes", "no classes") if classes else ("no classes", "classes")
         raise InputError(f"the training set's targets are {kinds[0]}, those of validation {kinds[1]}: give both alike")
@@ -166,7 +171,9 @@ def _optimizer(model: nn.Module, optimizer: str | torch.optim.Optimizer, lr: flo
             raise InputError("optimizer holds no parameter of this model: make it on model.parameters()")
         return optimizer
     if typed("optimizer", optimizer, str) not in OPTIMIZERS:
-        raise InputError(f"optimizer={optimizer!r} is unknown: {suggest(str(optimizer), OPTIMIZERS)}")
+        raise InputError(f"optimizer={shown(optimizer)} is unknown: {suggest(str(optimizer), OPTIMIZERS)}")
+    if not any(True for _ in model.parameters()):
+        raise InputError("model has no parameters to train: give one that has")
     if lr is None or typed("lr", lr, float) <= 0:
-        raise InputError(f"lr={lr!r} must be a number above 0 for optimizer={optimizer!r}")
+        raise InputError(f"lr={shown(lr)} must be a number above 0 for optimizer={optimizer!r}")
     return OPTIMIZERS[optimizer](model.parameters(), lr=float(lr))

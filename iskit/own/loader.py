@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from iskit.budget import Budget, Meter
-from iskit.errors import Diverged, InputError
-from iskit.inputs import typed
+from iskit.errors import Diverged, InputError, shown
+from iskit.inputs import guard, typed
 from iskit.own.examples import Examples, check_labels, has_classes, read_target, source
 from iskit.own.proxy import OwnProxy
 from iskit.samplers import Batch, Outcome, samplers
@@ -56,11 +56,16 @@ def wrap(
     proxy: makes a small model, for samplers that train some before the run; it takes the place of their own option.
     Raises InputError for what cannot work, before any training.
     """
-    if not isinstance(model, nn.Module):
-        raise InputError(f"model is a {type(model).__name__}: give a torch.nn.Module that returns logits (b, C)")
+    check_model(model)
+    for name, value in {"proxy": proxy, "clock": clock}.items():
+        if value is not None and not callable(value):
+            raise InputError(f"{name}={shown(value)} must be a function without arguments")
     sampler, unit, budget = typed("sampler", sampler, str), typed("unit", unit, str), typed("budget", budget, float)
     epochs, batch_size = typed("epochs", epochs, int), typed("batch_size", batch_size, int)
     seed, num_workers = typed("seed", seed, int), typed("num_workers", num_workers, int)
+    for name, number, highest in (("seed", seed, 2**32 - 1), ("num_workers", num_workers, WORKERS)):
+        if not 0 <= number <= highest:
+            raise InputError(f"{name}={number} must be from 0 to {highest}")
     data = source(dataset, seed=seed, num_workers=num_workers)
     n, device = len(data), device_of(model)
     method = samplers.create(sampler)
@@ -69,7 +74,7 @@ def wrap(
     image, target = data.peek()
     classes = 0
     if has_classes(target):
-        logits = ask(model, image[:2].to(device))
+        logits = asked_first(model, image, device)
         check_logits(logits, len(image[:2]))
         classes = logits.shape[1]
         check_labels(target, classes)
@@ -88,6 +93,9 @@ def wrap(
     ids = classes > 0 and not target.is_floating_point()
     examples = Examples(walk, method, batch_size, data, classes, ids)
     return BudgetedLoader(model, examples, limit, prepare, clock)
+
+
+WORKERS = 1024  # processes
 
 
 class BudgetedLoader:
@@ -155,6 +163,9 @@ class BudgetedLoader:
 
         InputError for a loss that is reduced already or not of this batch, Diverged for one that is not finite.
         """
+        for name, value in {"loss": loss, "logits": logits}.items():
+            if not isinstance(value, Tensor):
+                raise InputError(f"{name} is a {type(value).__name__}: give a tensor, a row for each example")
         batch = self.batch
         if batch is None or self.reduced:
             raise InputError("loader.reduce was called without a new batch: call it once for each batch of the loop")
@@ -224,6 +235,19 @@ class BudgetedLoader:
 def device_of(model: nn.Module) -> torch.device:
     first = next(chain(model.parameters(), model.buffers()), None)
     return torch.device("cpu") if first is None else first.device
+
+
+def check_model(model: Any) -> None:
+    """InputError unless it is a torch model."""
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model is a {type(model).__name__}: give a torch.nn.Module that returns logits (b, C)")
+
+
+def asked_first(model: nn.Module, image: Tensor, device: torch.device, name: str = "dataset") -> Any:
+    """The model's output for the first two examples. InputError if it cannot take them."""
+    what = f"the model cannot take an input of shape {tuple(image.shape[1:])}, {image.dtype}, from {name}"
+    with guard(what, "change the model or the input"):
+        return ask(model, image[:2].to(device))
 
 
 def ask(model: nn.Module, image: Tensor) -> Any:

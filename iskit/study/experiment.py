@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from iskit.budget import UNITS, Budget
-from iskit.errors import InputError, suggest
+from iskit.errors import InputError, shown, suggest
 from iskit.inputs import typed
 
 CHOICES = {
@@ -20,6 +20,7 @@ CHOICES = {
     "compile": ("auto", "off"),
 }
 MODELS = 1000  # kept of a run, at most
+NAME_BYTES = 200  # of a folder's name that settings make; file systems take 255
 # What leaves the numbers of a run as they are; everything else enters its id.
 BYSTANDERS = ("study", "data_dir", "compile", "keep_model")
 
@@ -68,8 +69,8 @@ class Experiment:
         for name, known in CHOICES.items():
             if getattr(self, name) not in known:
                 raise InputError(f"{name}={getattr(self, name)!r} is unknown: give one of {', '.join(known)}")
-        if not re.fullmatch(r"\w[\w.-]*", self.study):
-            raise InputError(f"study={self.study!r} must be a plain folder name")
+        if not re.fullmatch(r"\w[\w.-]*", self.study) or len(self.study.encode()) > NAME_BYTES:
+            raise InputError(f"study={shown(self.study)} must be a plain folder name of at most {NAME_BYTES} bytes")
         lowest_values = {"epochs": 1, "batch_size": 1, "evals": 1, "validation": 0, "seed": 0, "keep_model": 0}
         for name, lowest in lowest_values.items():
             if getattr(self, name) < lowest:
@@ -109,7 +110,8 @@ class Experiment:
         decisive = {key: value for key, value in settings.items() if key not in BYSTANDERS}
         digest = hashlib.blake2b(json.dumps(decisive, sort_keys=True).encode(), digest_size=5).hexdigest()
         words = [settings["sampler"], f"{self.budget:g}", settings["augment"], f"s{self.seed}"]
-        return "-".join([*(re.sub(r"[^\w.=]+", "_", word).strip("_") for word in words), digest])
+        readable = "-".join(re.sub(r"[^\w.=]+", "_", word).strip("_") for word in words)
+        return f"{readable.encode()[:NAME_BYTES].decode(errors='ignore')}-{digest}"
 
 
 def check_names(settings: Iterable[str], also: Iterable[str] = ()) -> None:
@@ -117,8 +119,8 @@ def check_names(settings: Iterable[str], also: Iterable[str] = ()) -> None:
     known = [f.name for f in dataclasses.fields(Experiment)] + list(also)
     for key in settings:
         if key not in known:
-            value = f" ({settings[key]!r})" if isinstance(settings, Mapping) else ""
-            raise InputError(f"unknown setting {key!r}{value}: {suggest(str(key), known)}")
+            value = f" ({shown(settings[key])})" if isinstance(settings, Mapping) else ""
+            raise InputError(f"unknown setting {shown(key)}{value}: {suggest(shown(key), known)}")
 
 
 def parameters_cell() -> str:

@@ -1,12 +1,11 @@
-"""Many runs: a grid of experiments, trained in parallel processes, each run in its own folder."""
+"""Many runs: experiments trained in parallel processes, each run in its own folder."""
 
-import itertools
 import multiprocessing
 import os
 import queue
 import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import connection
@@ -17,39 +16,9 @@ import torch
 
 from iskit import files
 from iskit.errors import InputError
-from iskit.samplers import samplers
-from iskit.study.experiment import Experiment, check_names
+from iskit.study.experiment import Experiment
 from iskit.study.parts import build, choose, load, parts
 from iskit.study.run import Run
-
-
-def grid(settings: Mapping[str, Any]) -> list[Experiment]:
-    """Every combination of the settings, of which any may be a list; `seeds: 3` stands for the seeds 1, 2, 3.
-
-    The full run `sgd` knows no smaller budget: it stands once for each of the other combinations, at budget 1.
-    InputError for an unknown name, an empty list, or any combination that cannot work.
-    """
-    check_names(settings, also=["seeds"])
-    settings = dict(settings)
-    if "seeds" in settings:
-        seeds = settings.pop("seeds")
-        if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1 or "seed" in settings:
-            raise InputError(f"seeds={seeds!r} must be a whole number of seeds, at least 1, in place of seed")
-        settings["seed"] = list(range(1, seeds + 1))
-    axes = {key: list(value) if isinstance(value, list | tuple) else [value] for key, value in settings.items()}
-    for key, values in axes.items():
-        if not values:
-            raise InputError(f"{key}=[] names nothing to run: give at least one value")
-    experiments: dict[Experiment, None] = {}  # ordered, each once
-    for combination in itertools.product(*axes.values()):
-        chosen = dict(zip(axes, combination, strict=True))
-        if samplers.parse(str(chosen.get("sampler", "unif")))[0] == "sgd":
-            chosen["budget"] = 1.0
-        experiment = Experiment.parse(chosen)
-        if experiment not in experiments:
-            parts(experiment)
-            experiments[experiment] = None
-    return list(experiments)
 
 
 @dataclass(frozen=True)

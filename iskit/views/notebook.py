@@ -1,29 +1,41 @@
 """What notebooks need of the package besides results and plots: checked settings, and whether somebody is there."""
 
 import ast
+import warnings
 from importlib.metadata import version
 from typing import Any
 
+import nbformat
 from IPython import get_ipython
 
+from iskit.inputs import guard
 from iskit.study.experiment import Experiment, check_names
 
 GRID = ("seeds",)  # what a sweep's settings know beyond an experiment's
 
 
 def assignments(source: str) -> dict[str, Any]:
-    """Names and literal values assigned in a cell, as in those tagged `parameters`."""
+    """Names and literal values assigned in a cell, as in those tagged `parameters`. InputError for other values, and
+    for what is no Python, such as a magic."""
     found = {}
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.Assign):
-            target, value = node.targets[0], node.value
-        elif isinstance(node, ast.AnnAssign) and node.value is not None:
-            target, value = node.target, node.value
-        else:
-            continue
-        if isinstance(target, ast.Name):
-            found[target.id] = ast.literal_eval(value)
+    with guard("the cell tagged parameters cannot be read", "write a name and a plain value a line, budget = 0.3"):
+        for node in ast.parse(source).body:
+            if isinstance(node, ast.Assign):
+                target, value = node.targets[0], node.value
+            elif isinstance(node, ast.AnnAssign) and node.value is not None:
+                target, value = node.target, node.value
+            else:
+                continue
+            if isinstance(target, ast.Name):
+                found[target.id] = ast.literal_eval(value)
     return found
+
+
+def whole(notebook: Any) -> None:
+    """InputError unless a notebook, as nbformat read it, is of the form that nbformat prescribes."""
+    with guard("the notebook is not whole", "save it anew in Jupyter"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of cells without an id, as older notebooks have them
+        nbformat.validate(notebook)
 
 
 def settings() -> dict[str, Any]:

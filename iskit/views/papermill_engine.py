@@ -1,21 +1,29 @@
 """Our papermill engine: refuses bad settings before a kernel starts, and leaves small notebooks with a true status."""
 
+# ruff: noqa: E402
 from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    # Papermill loads all engines as it is imported: by this very module, if it comes first. Registered below, then.
+    if name == "Engine":
+        return None
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 import click
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from papermill.clientwrap import PapermillNotebookClient
-from papermill.engines import NBClientEngine, NotebookExecutionManager
+from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 from papermill.log import logger
-from papermill.utils import find_first_tagged_cell_index
 
-from iskit.errors import InputError, suggest
-from iskit.inputs import typed
+from iskit.errors import InputError, shown, suggest
+from iskit.inputs import guard, typed
 from iskit.study.experiment import Experiment, check_names
+from iskit.study.grid import grid, kinds
 from iskit.study.run import Run
-from iskit.study.sweep import grid
-from iskit.views.notebook import GRID, assignments
+from iskit.views.notebook import GRID, assignments, whole
 from iskit.views.report import add_images
 
 
@@ -46,13 +54,18 @@ class Engine(NBClientEngine):
         execution_timeout: int | None = None,
         **kwargs: Any,
     ) -> None:
-        about = nb_man.nb.metadata.setdefault("iskit", {})
-        about["status"] = "refused"
+        refusal = None
         try:
             check(nb_man.nb)
         except InputError as error:
+            refusal = Refused(str(error))
+        about = nb_man.nb.metadata.setdefault("iskit", {})
+        if not isinstance(about, dict):  # another's: nothing but a mapping can hold a status
+            about = nb_man.nb.metadata["iskit"] = {}
+        if refusal:
+            about["status"] = "refused"
             nb_man.save()
-            raise Refused(str(error)) from None
+            raise refusal
         client = PapermillNotebookClient(
             nb_man,
             kernel_name=kernel_name,
@@ -87,26 +100,49 @@ class Engine(NBClientEngine):
             nb_man.save()
 
 
+papermill_engines.register("iskit", Engine)
+
+
 def check(notebook: Any) -> None:
-    """InputError if the notebook's parameters, as injected, cannot work."""
-    place = find_first_tagged_cell_index(notebook, "parameters")
-    if place < 0:
-        return
-    defaults = assignments(notebook.cells[place].source)
-    given = notebook.metadata.get("papermill", {}).get("parameters", {})
-    kind = notebook.metadata.get("iskit", {}).get("settings")
+    """InputError if the notebook's parameters, as injected, cannot work. Notebooks of others have none of ours."""
+    about = notebook.metadata.get("iskit")
+    kind = about.get("settings") if isinstance(about, dict) else None
     if kind is None:
         return
-    if kind == "own":
-        for name, value in given.items():
-            if name not in defaults:
-                raise InputError(f"unknown setting {name!r}: {suggest(name, defaults)}")
-            typed(name, value, type(defaults[name]))
+    whole(notebook)
+    cell = next((cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])), None)
+    if cell is None:
         return
-    check_names(given, also=GRID if kind == "grid" else ())
-    settings = {**defaults, **given}
-    if kind == "grid":
-        for experiment in grid(settings):
-            Run(experiment).check()
-    else:
-        Run(Experiment.parse(settings)).check()
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise InputError(f"metadata.iskit.settings={shown(kind)} is unknown: {suggest(str(kind), KINDS)}")
+    given = notebook.metadata.get("papermill", {})
+    given = given.get("parameters", {}) if isinstance(given, dict) else {}
+    if not isinstance(given, dict):
+        raise InputError(f"parameters={shown(given)} must be names and values")
+    with guard("the machine refuses", "mend that first", OSError):
+        KINDS[kind](assignments(cell.source), given)
+
+
+def _check_own(defaults: dict[str, Any], given: dict[str, Any]) -> None:
+    for name, value in given.items():
+        if name not in defaults:
+            raise InputError(f"unknown setting {shown(name)}: {suggest(name, defaults)}")
+        kind = type(defaults[name])
+        if kind in (bool, int, float, str):
+            typed(name, value, kind)
+        elif not isinstance(value, kind):
+            raise InputError(f"{name}={shown(value)} must be a {kind.__name__}")
+
+
+def _check_experiment(defaults: dict[str, Any], given: dict[str, Any]) -> None:
+    check_names(given)
+    Run(Experiment.parse({**defaults, **given})).check()
+
+
+def _check_grid(defaults: dict[str, Any], given: dict[str, Any]) -> None:
+    check_names(given, also=GRID)
+    for experiment in kinds(grid({**defaults, **given})):
+        Run(experiment).check()
+
+
+KINDS = {"own": _check_own, "experiment": _check_experiment, "grid": _check_grid}

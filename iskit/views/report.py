@@ -1,12 +1,12 @@
 """An executed notebook as one HTML file: live plots, no outside request. And still images for the notebook itself."""
 
 import base64
-import copy
 import json
 import shutil
 import subprocess
 import sys
 import tempfile
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from nbconvert import HTMLExporter
 
 from iskit import files
 from iskit.errors import InputError
+from iskit.inputs import guard, regular
+from iskit.views.notebook import whole
 
 PLOTLY = "application/vnd.plotly.v1+json"
 PATIENCE = 60.0  # seconds for a notebook's images; a few are usual
@@ -35,26 +37,51 @@ th { border-bottom: 2px solid #c8ccd0; }
 
 
 def report(notebook: Path, path: Path) -> None:
-    """Writes the executed notebook to `path` as HTML that needs nothing but itself. InputError if it is no notebook."""
-    try:
-        nb = copy.deepcopy(nbformat.read(notebook, as_version=4))
-    except (OSError, UnicodeDecodeError, nbformat.reader.NotJSONError, nbformat.ValidationError):
-        raise InputError(f"{notebook} is not a readable notebook: give one that papermill executed") from None
+    """Writes the executed notebook to `path` as HTML that needs nothing but itself.
+
+    InputError if it is no notebook, or `path` the notebook itself or no place for a file.
+    """
+    nb = _read(notebook)
+    if path.is_dir() or not path.parent.is_dir():
+        raise InputError(f"{path} cannot be written: give the path of a file in a folder that is there")
+    if path.exists() and path.samefile(notebook):
+        raise InputError(f"{path} is the notebook itself: give the report another name")
+    with guard(f"{notebook} holds what cannot be shown", "remove that output, or execute it anew"):
+        _draw_plots(nb)
+        # The basic template is the only one that fetches nothing from elsewhere.
+        body, _ = HTMLExporter(template_name="basic").from_notebook_node(nb)
+        body.encode()  # JSON may hold what no file can
+    files.remove_orphans(path)
+    files.write_text(path, _page(_title(nb), body))
+
+
+def _read(path: Path) -> Any:
+    """The notebook, in today's format."""
+    regular(path)
+    with guard(f"{path} is not a readable notebook", "give one that papermill executed"):
+        nb = nbformat.convert(nbformat.reader.reads(path.read_text(encoding="utf-8")), 4)
+        whole(nb)
+    return nb
+
+
+def _draw_plots(nb: Any) -> None:
     first = True
     for output in _plots(nb):
         figure = pio.from_json(json.dumps(output["data"].pop(PLOTLY)), skip_invalid=True)
         output["data"] = {"text/html": pio.to_html(figure, full_html=False, include_plotlyjs=first)}
         first = False
-    title = next(
-        (line.lstrip("# ") for cell in nb.cells for line in cell.source.splitlines() if line.startswith("# ")), ""
-    )
-    # The basic template is the only one that fetches nothing from elsewhere.
-    body, _ = HTMLExporter(template_name="basic").from_notebook_node(nb)
-    page = (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+
+
+def _title(nb: Any) -> str:
+    lines = (line for cell in nb.cells for line in cell.source.splitlines())
+    return next((line.lstrip("# ") for line in lines if line.startswith("# ")), "")
+
+
+def _page(title: str, body: str) -> str:
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>{body}</body></html>'
     )
-    files.write_text(path, page)
 
 
 def add_images(nb: Any) -> None:

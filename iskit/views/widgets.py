@@ -18,8 +18,9 @@ from iskit.augment import augments
 from iskit.samplers import samplers
 from iskit.study.archive import results
 from iskit.study.experiment import Experiment
+from iskit.study.grid import grid
 from iskit.study.run import Run
-from iskit.study.sweep import Sweep, grid
+from iskit.study.sweep import Sweep
 from iskit.views import plots
 from iskit.views.notebook import hands
 

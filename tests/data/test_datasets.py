@@ -356,7 +356,10 @@ def test_mini_imagenet_of_full_sized_images_comes_at_84_pixels(tmp_path, monkeyp
         (lambda base: (base / "train" / "b").rename(base / "train" / "z"), "test class 'b' is not in train/"),
         (lambda base: (base / "train" / "b" / "007.png").write_bytes(png16()), "more than 8 bits"),
         (lambda base: (base / "val" / "c" / "x.png").write_bytes(encoded(pixels(1, 30)[0])), "others have 32 x 32"),
-        (lambda base: (base / "val" / "c" / "x.png").symlink_to(base / "none"), r"x.png cannot be read \(No such file"),
+        (
+            lambda base: (base / "val" / "c" / "x.png").symlink_to(base / "none"),
+            r"x.png cannot be opened \(No such file",
+        ),
     ],
 )
 def test_a_damaged_image_folder_is_refused(harm, message, tmp_path, monkeypatch):

@@ -100,8 +100,8 @@ def test_what_yaml_means(tmp_path, text, expected):
         ("- budget: 0.3", "x.yaml holds no settings", "write one `key: value` a line"),
         ("just words", "x.yaml holds no settings", "write one `key: value` a line"),
         ("", "x.yaml holds no settings", "write one `key: value` a line"),
-        ("budget: [0.3", "x.yaml is not readable YAML at line", "write one `key: value` a line"),
-        ("budget: 0.3\nbudget 0.5", "x.yaml is not readable YAML at line", "write one `key: value` a line"),
+        ("budget: [0.3", "x.yaml is not readable YAML (line", "write one `key: value` a line"),
+        ("budget: 0.3\nbudget 0.5", "x.yaml is not readable YAML (line", "write one `key: value` a line"),
         ("budget: \x07", "x.yaml is not readable YAML", "write one `key: value` a line"),
         ("lr: 2024-99-99", "x.yaml is not readable YAML", "write one `key: value` a line"),  # a date, says YAML
         ("seed: 1\nlr: 0.1\nseed: 2", "x.yaml gives 'seed' twice", "line 3"),

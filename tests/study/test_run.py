@@ -19,8 +19,9 @@ import iskit
 from iskit import files
 from iskit.errors import InputError
 from iskit.study.experiment import Experiment
+from iskit.study.grid import grid
 from iskit.study.run import Run
-from iskit.study.sweep import Sweep, grid
+from iskit.study.sweep import Sweep
 
 TINY = {"dataset": "digits(limit=200)", "model": "cnn(width=4)", "epochs": 4, "evals": 4}
 
@@ -372,7 +373,7 @@ def test_no_results_is_an_empty_frame(tmp_path):
 def test_workers_end_when_their_sweep_is_killed(tmp_path):
     settings = {**TINY, "epochs": 4000, "sampler": ["unif", "scan"], "study": "orphans"}
     code = (
-        "from pathlib import Path; from iskit.study.sweep import Sweep, grid\n"
+        "from pathlib import Path; from iskit.study.grid import grid; from iskit.study.sweep import Sweep\n"
         "if __name__ == '__main__':\n"
         f"    for news in Sweep(grid({settings!r}), workers=2, outputs=Path({str(tmp_path)!r})): pass\n"
     )

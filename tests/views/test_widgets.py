@@ -5,7 +5,7 @@ import pytest
 
 import iskit
 from iskit.augment import augments
-from iskit.study.sweep import grid
+from iskit.study.grid import grid
 from iskit.views import plots, widgets
 
 TINY = {"dataset": "digits(limit=100)", "model": "cnn(width=4)", "epochs": 4, "evals": 2, "study": "w", "seeds": 1}
