@@ -28,6 +28,7 @@ _HOME = {
     "over_seeds": "iskit.study.archive",
     "results": "iskit.study.archive",
     "show": "iskit.views.cards",
+    "verdict": "iskit.views.verdict",
     "wrap": "iskit.own.loader",
 }
 __all__ = sorted(_HOME)
