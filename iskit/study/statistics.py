@@ -83,10 +83,11 @@ def smallest_effect(difference: np.ndarray) -> np.ndarray:
     The deviation that the test goes by, the arm's or the median one, times `detectable(n, K)`; inf below 6 seeds.
     """
     n, arms = difference.shape
-    if n < 2:
+    least = detectable(n, arms)
+    if least == np.inf:
         return np.full(arms, np.inf)
     variance = difference.var(axis=0, ddof=1)
-    return np.sqrt(np.maximum(variance, np.median(variance))) * detectable(n, arms)
+    return np.sqrt(np.maximum(variance, np.median(variance))) * least
 
 
 @cache
