@@ -18,7 +18,7 @@ from iskit.study.archive import counts_of
 from iskit.study.contrasts import Contrast, naming
 from iskit.study.pairs import Pairs, pair, untold
 
-Correct = Callable[[str], np.ndarray | None]  # path of a run -> (test images,) bool: which it got right, if it is known
+Correct = Callable[[str], np.ndarray]  # path of a run -> (test images,) bool: which it got right; InputError if unknown
 
 # An arm's word is the first that applies, in this order.
 NEVER, COLLAPSED, WORSE, BETTER = "never acted", "collapsed", "worse", "better"
@@ -236,7 +236,7 @@ def _same_counts(named: list[tuple[str, pd.DataFrame]]) -> list[str]:
             key = (counts, tuple(None if isnan(one) else round(one, 9) for one in weighted))
             seen.setdefault(key, []).append((title, runs["sampler"].iloc[0]))
     return [
-        f"{' and '.join(title for title, _ in same)} trained the same examples as often"
+        f"{_joined([title for title, _ in same])} trained the same examples as often"
         for same in seen.values()
         if len({spec for _, spec in same}) > 1
     ]
@@ -256,10 +256,11 @@ def _counts(run: Mapping[str, Any]) -> str | None:
 def _image_noise(arm: pd.DataFrame, reference: pd.DataFrame, correct: Correct | None) -> float:
     if correct is None:
         return nan
-    bits = [[correct(path) for path in runs["path"]] for runs in (arm, reference)]
-    if any(one is None for side in bits for one in side):
+    try:
+        bits = [np.stack([correct(path) for path in runs["path"]]) for runs in (arm, reference)]
+    except InputError:  # a run of an earlier version kept none
         return nan
-    return statistics.image_noise(*(np.stack([one for one in side if one is not None]) for side in bits))
+    return statistics.image_noise(*bits)
 
 
 def _mean(runs: pd.DataFrame, name: str) -> float:
