@@ -30,6 +30,7 @@ _HOME = {
     "results": "iskit.study.archive",
     "sample_of": "iskit.study.archive",
     "show": "iskit.views.cards",
+    "verdict": "iskit.views.verdict",
     "wrap": "iskit.own.loader",
 }
 __all__ = sorted(_HOME)

@@ -1,4 +1,4 @@
-"""The command line: iskit run, sweep, bench, methods, results, report."""
+"""The command line: iskit run, sweep, bench, methods, results, verdict, report."""
 
 import io
 import os
@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -178,6 +179,34 @@ def results(study: Annotated[str | None, typer.Argument(help="a folder under out
     if study is not None and study not in studies:
         raise InputError(f"study={study!r} is no folder under outputs/: {suggest(study, studies)}")
     _table(study)
+
+
+@app.command()
+def verdict(
+    study: Annotated[str, typer.Argument(help="a study's YAML file with contrasts, or a folder under outputs/")],
+    contrast: Annotated[str | None, typer.Option(help="one of its contrasts; default: all")] = None,
+    markdown: Annotated[bool, typer.Option(help="print Markdown")] = False,
+) -> None:
+    """Judge what a study found, by the comparisons that its file names beforehand; else every sampler against unif."""
+    from iskit.views.verdict import cells, legend
+    from iskit.views.verdict import verdict as judge
+
+    found = judge(study, contrast)
+    if markdown:
+        print(found.markdown(), end="")
+        return
+    for one in found:
+        console.print(one.sentence, style="bold", markup=False, highlight=False, soft_wrap=True)
+        view = cells(one)
+        table = Table(box=None)
+        for place, column in enumerate(view.columns):
+            table.add_column(column, justify="right" if place > 1 else "left", overflow="fold")
+        for row in view.itertuples(index=False):
+            table.add_row(*map(escape, row))
+        console.print(table)
+        for text in (legend(one), *one.notes):
+            console.print(f"- {text}", style="dim", markup=False, highlight=False, soft_wrap=True)
+        console.print()
 
 
 @app.command()

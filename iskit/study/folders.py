@@ -20,7 +20,7 @@ from iskit.inputs import typed
 from iskit.study.experiment import BYSTANDERS, Experiment
 
 CACHE = ".results.parquet"
-FORMAT = 1  # of the cache
+FORMAT = 2  # of the cache
 STALE_SECONDS = 3600  # a temporary of the cache that old belongs to a process that was killed
 FILES = ("result.json", "params.yaml")
 # What the kit counts on in result.json, with the names of its parts joined; whatever else stands there is passed on.
@@ -140,7 +140,8 @@ def _found(folder: Path) -> dict[str, Any]:
         raise InputError("result.json is not readable JSON") from None
     if not isinstance(found, dict):
         raise InputError("result.json holds no result")
-    found = flat({name: value for name, value in found.items() if name != "data"})
+    data = found.pop("data", None)  # of runs before it was kept: nothing
+    found = flat(found) | {"data_digest": data.get("digest") if isinstance(data, dict) else None}
     missing = [name for name in FOUND if name not in found]
     if missing:
         raise InputError(f"result.json lacks {', '.join(missing)}")

@@ -1,0 +1,175 @@
+"""A study's judgements to look at: sentences, tables for console and Markdown, a figure a family, one data frame."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from iskit import files
+from iskit.errors import InputError, suggest
+from iskit.inputs import read_yaml
+from iskit.study import contrasts
+from iskit.study.archive import results
+from iskit.study.experiment import Experiment
+from iskit.study.verdict import BETTER, COLLAPSED, WORSE, Correct, Judgement, judge, signed
+from iskit.views.plots import PALETTE, styled
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The judgements of a study, in the order of its contrasts; a notebook shows it as its Markdown."""
+
+    judgements: list[Judgement]
+
+    def __iter__(self) -> Iterator[Judgement]:
+        return iter(self.judgements)
+
+    def __len__(self) -> int:
+        return len(self.judgements)
+
+    def __getitem__(self, name: str) -> Judgement:
+        for one in self.judgements:
+            if one.contrast.name == name:
+                return one
+        raise InputError(f"contrast={name!r} is unknown: {suggest(name, [one.contrast.name for one in self])}")
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """A row an arm, all families below each other."""
+        return pd.concat([one.table for one in self], ignore_index=True)
+
+    @property
+    def sentences(self) -> list[str]:
+        return [one.sentence for one in self]
+
+    def figure(self, name: str | None = None) -> go.Figure:
+        """The figure of one family, the first if none is named."""
+        return figure(self.judgements[0] if name is None else self[name])
+
+    def markdown(self) -> str:
+        return "\n\n".join(markdown(one) for one in self) + "\n"
+
+    def _repr_markdown_(self) -> str:
+        return self.markdown()
+
+
+def verdict(
+    study: str | Path,
+    contrast: str | None = None,
+    *,
+    outputs: Path | None = None,
+    chance: float | None = None,
+    correct: Correct | None = None,
+) -> Verdict:
+    """Judges the finished runs of a study by the contrasts that its file names beforehand.
+
+    study: its YAML file, with `study` and `contrasts`; or the name of its folder under outputs/, for every sampler
+    against unif. contrast: one of them; None: all. chance, correct: as for `judge`. InputError for a file, a study or
+    a contrast that is not there, and for contrasts that cannot be judged.
+    """
+    section = None
+    if str(study).endswith((".yaml", ".yml")):
+        settings = read_yaml(study)
+        section, study = settings.get("contrasts"), settings.get("study", Experiment().study)
+    frame = results(str(study), outputs)
+    if frame.empty:
+        base = outputs or files.root() / "outputs"
+        known = [folder.name for folder in base.glob("*/") if any(folder.glob("*/result.json"))]
+        raise InputError(
+            f"study={str(study)!r} has no finished runs under outputs/: "
+            + (suggest(str(study), known) if known else "train some first")
+        )
+    named = contrasts.default(frame) if section is None else contrasts.read(section)
+    chosen = [one for one in named if contrast in (None, one.name)]
+    if not chosen:
+        raise InputError(f"contrast={contrast!r} is unknown: {suggest(str(contrast), [one.name for one in named])}")
+    return Verdict([judge(one, frame, chance, correct, families=len(named)) for one in chosen])
+
+
+def cells(judgement: Judgement) -> pd.DataFrame:
+    """A judgement's table as text, a row an arm: what fits a terminal; the frame has all numbers."""
+    table, contrast = judgement.table, judgement.contrast
+    if contrast.trend:
+        return pd.DataFrame({"step": table["arm"], "mean %": table["mean"].map("{:.2f}".format)})
+    columns: dict[str, Any] = {"arm": table["arm"]}
+    if contrast.ratio:
+        columns[f"{contrast.ratio}, times"] = table["ratio"].map("{:.3f}".format)
+        columns["interval"] = [f"{row.low:.3f} to {row.high:.3f}" for row in table.itertuples()]
+        return pd.DataFrame(columns)
+    columns["verdict"] = [
+        f"{COLLAPSED} {row.collapsed} of {row.seeds}" if row.word == COLLAPSED else row.word
+        for row in table.itertuples()
+    ]
+    columns["difference"] = table["difference"].map(signed)
+    columns["interval"] = [f"{signed(row.low)} to {signed(row.high)}" for row in table.itertuples()]
+    columns["p"] = table["p"].map("{:.3f}".format)
+    columns["seen from"] = table["smallest"].map("{:.2f}".format)
+    columns["images ±"] = table["test_noise"].map("{:.2f}".format)
+    columns["r"] = table["correlation"].map("{:.2f}".format)
+    columns["mean %"] = table["mean"].map("{:.2f}".format)
+    for name in ("acted", "on", "weighted"):
+        columns[name] = [f"{value:.3f}" if value > 0 else "-" if value == 0 else "" for value in table[name]]
+    for kind in contrast.per:
+        columns[f"{kind} ×"] = table[f"times_{kind}"].map("{:.2f}".format)
+    shown = pd.DataFrame(columns).replace({"nan": "", "inf": "∞"})
+    return shown.loc[:, (shown != "").any()]
+
+
+def legend(judgement: Judgement) -> str:
+    """What the columns of `cells` are."""
+    contrast = judgement.contrast
+    if contrast.trend or contrast.ratio:
+        return "over seeds: " + ("the mean" if contrast.trend else "geometric mean, simultaneous interval")
+    return (
+        f"difference to {contrast.against} in points, margin {contrast.margin:g}; interval (95 %) and p hold for all "
+        f"{len(judgement.table)} arms together; seen from: the effect found with a chance of 80 %; images ±: noise of "
+        "the test set; r: correlation with the reference over seeds; ×: cost in multiples of the reference's"
+    )
+
+
+def markdown(judgement: Judgement) -> str:
+    """Sentence, table, legend and notes."""
+    table = cells(judgement)
+    rows = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
+    lines = ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows]
+    below = [f"- {text}" for text in (legend(judgement), *judgement.notes)]
+    return "\n".join([f"**{judgement.sentence}**", "", *lines, "", *below])
+
+
+def figure(judgement: Judgement) -> go.Figure:
+    """Each arm's difference to the reference with its simultaneous interval, the margin shaded; a ratio likewise, a
+    trend as the means along its steps."""
+    table, contrast = judgement.table.iloc[::-1], judgement.contrast
+    shown = go.Figure()
+    if contrast.trend:
+        table = judgement.table
+        shown.add_scatter(x=table["arm"], y=table["mean"], mode="lines+markers", line_color=PALETTE[0])
+        shown.update_yaxes(title_text=f"{contrast.measure.replace('_', ' ')} (%)")
+        return styled(shown, _heading(judgement), 360, legend=False)
+    middle = table["ratio" if contrast.ratio else "difference"]
+    words = table["word"] if "word" in table else [""] * len(table)
+    shown.add_scatter(
+        x=middle,
+        y=table["arm"],
+        error_x={"array": table["high"] - middle, "arrayminus": middle - table["low"], "thickness": 1.5, "width": 4},
+        mode="markers",
+        marker={"size": 9, "color": [{BETTER: PALETTE[2], WORSE: PALETTE[1]}.get(word, "#555555") for word in words]},
+        customdata=list(words),
+        hovertemplate="%{x:.3f} %{customdata}<extra>%{y}</extra>",
+    )
+    shown.add_vline(x=1 if contrast.ratio else 0, line={"color": "#222222", "width": 1})
+    if contrast.ratio:
+        shown.update_xaxes(title_text=f"{contrast.ratio}, times those of {contrast.against}", type="log")
+    else:
+        shown.add_vrect(
+            x0=-contrast.margin, x1=contrast.margin, fillcolor="#999999", opacity=0.18, line_width=0, layer="below"
+        )
+        shown.update_xaxes(title_text=f"{contrast.measure.replace('_', ' ')} above {contrast.against} (points)")
+    return styled(shown, _heading(judgement), 160 + 28 * len(table), legend=False)
+
+
+def _heading(judgement: Judgement) -> str:
+    return f"{judgement.contrast.name}: {judgement.table['seeds'].iloc[0]} seeds"
