@@ -2,7 +2,10 @@
 
 import signal
 import sys
+import warnings
+from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from math import isnan
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from iskit import files
-from iskit.errors import Diverged, InputError, suggest
+from iskit.errors import Diverged, InputError, Unsaved, suggest
 from iskit.inputs import read_yaml
 from iskit.study.experiment import Experiment, check_names
 
@@ -60,14 +63,14 @@ def run(settings: Settings) -> None:
     with Progress(
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f}% of the budget"),
         TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal,
-    ) as bar:  # fmt: skip
+    ) as bar, closing(iter(one)) as steps:  # fmt: skip
         task = bar.add_task(one.experiment.sampler, total=1.0)
-        for t in one:
+        for t in steps:
             bar.update(task, completed=t)
-            if stop:
+            if stop and t < 1:
                 break
-    if stop:
-        console.print(f"stopped; the same command goes on from here: {one.path}")
+    if not one.finished:  # only the signal ends the loop before
+        console.print(f"stopped at t={t:.3f} and saved; the same command goes on from here: {one.path}")
         raise typer.Exit(128 + stop[0])
     found = one.result
     table = Table(show_header=False, box=None)
@@ -85,24 +88,41 @@ def run(settings: Settings) -> None:
 
 @app.command()
 def sweep(
-    settings: Settings, workers: Annotated[int | None, typer.Option(help="processes at once; default: by cores")] = None
+    settings: Settings,
+    workers: Annotated[int | None, typer.Option(help="processes at once; default: by cores, or GPUs")] = None,
+    retries: Annotated[int, typer.Option(help="how often a run that fails is tried again")] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="check all, say what is done and what is to do")] = False,
 ) -> None:
     """Train every combination of settings that are lists, `seeds=3` among them; finished runs are kept."""
-    from iskit.study.sweep import Sweep, grid
+    from iskit.study.sweep import Sweep, given_up, grid
 
     experiments = grid(read_settings(settings))
+    many = Sweep(experiments, workers, retries=retries)
+    if dry_run:
+        states = Counter("diverged" if given_up(status) else status["state"] for _, status in many.check())
+        to_do = len(experiments) - states["finished"] - states["diverged"]
+        kinds = ", ".join(f"{count} {state}" for state, count in states.items())
+        console.print(f"{len(experiments)} runs: {kinds}; {to_do} to do")
+        return
+    stopped = _on_signal(many.stop)
+    finished = 0
     with Progress(
         TextColumn("{task.completed} of {task.total} runs"), BarColumn(), TimeRemainingColumn(), console=console
     ) as bar:
         task = bar.add_task("runs", total=len(experiments))
-        many = Sweep(experiments, workers)
-        stopped = _on_signal(many.stop)
         for news in many:
-            bar.update(task, advance=int(news.finished))
+            finished += news.finished
+            bar.update(task, completed=finished)
     _table(experiments[0].study)
-    if stopped:
-        console.print("stopped; the same command goes on from here")
+    if many.failed:
+        console.print(f"{len(many.failed)} of {len(experiments)} runs failed:")
+        for number, why in sorted(many.failed.items()):
+            console.print(f"  {many.folder(number)}: {why}", markup=False, soft_wrap=True)
+    if finished + len(many.failed) < len(experiments):  # only the signal ends it before
+        console.print(f"stopped with {finished} of {len(experiments)} runs done; the same command goes on from here")
         raise typer.Exit(128 + stopped[0])
+    if many.failed:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -221,9 +241,10 @@ def _table(study: str | None) -> None:
 
 
 def main() -> None:
-    """The console script: InputError becomes one line and exit code 2, a diverged run one line and exit code 1."""
+    """The console script: InputError becomes one line and exit code 2; a run that diverged, or can't be saved, 1."""
+    warnings.formatwarning = lambda text, *_, **__: f"iskit: {text}\n"
     try:
         app()
-    except (InputError, Diverged) as error:
+    except (InputError, Diverged, Unsaved) as error:
         print(f"iskit: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, InputError) else 1)

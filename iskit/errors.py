@@ -18,6 +18,10 @@ class Diverged(RuntimeError):
     history: Any = None  # of the run so far, where the run is not in the caller's hands
 
 
+class Unsaved(RuntimeError):
+    """What a run found could not be written: names the folder, why, and what of the run is kept."""
+
+
 def suggest(word: str, known: Iterable[str], aliases: Iterable[str] = ()) -> str:
     """A remedy for an unknown name: the nearest name or alias if one is near, else all names."""
     known = sorted(known)
