@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -67,14 +68,17 @@ def test_a_killed_worker_costs_one_try(retries, failed, tmp_path):
         same(alone, Run(experiments[0], tmp_path / "many"))
 
 
-def test_an_error_nobody_foresaw_is_tried_again_and_logged(tmp_path):
-    many = Sweep([Experiment(**TINY)], workers=1, outputs=tmp_path)
-    (many.folder(0)).mkdir(parents=True)
-    (many.folder(0) / ".left.tmp").mkdir()  # cannot be removed as a file
-    many.experiments = [Experiment(**TINY)]
-    list(many)
-    assert many.failed
-    assert not Run(many.experiments[0], tmp_path).finished
+def test_an_error_nobody_foresaw_is_logged_and_may_be_tried_again(tmp_path, monkeypatch):
+    def fail(*_):
+        raise ValueError("no such thing\nand more")
+
+    monkeypatch.setattr(sweep.Run, "bind", fail)
+    task = sweep.Task(0, Experiment(**TINY), tmp_path, 1)
+    path = Run(task.experiment, tmp_path).path
+    path.mkdir(parents=True)
+    answer = sweep.train(task, print, threading.Event())
+    assert answer == sweep.Failure("ValueError: no such thing (see error.log in its folder)", again=True)
+    assert "in fail" in (path / "error.log").read_text()
 
 
 def test_news_are_the_evaluations(tmp_path):
