@@ -4,7 +4,10 @@ import io
 import os
 import signal
 import sys
+import warnings
+from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from math import isnan
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from iskit import files
-from iskit.errors import Diverged, InputError, one_line, suggest
+from iskit.errors import Diverged, InputError, Unsaved, one_line, suggest
 from iskit.inputs import parse_yaml, read_yaml, reason
 from iskit.study.experiment import Experiment, check_names
 
@@ -74,14 +77,14 @@ def run(settings: Settings) -> None:
     with Progress(
         TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:.0f}% of the budget"),
         TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal,
-    ) as bar:  # fmt: skip
+    ) as bar, closing(iter(one)) as steps:  # fmt: skip
         task = bar.add_task(one.experiment.sampler, total=1.0)
-        for t in one:
+        for t in steps:
             bar.update(task, completed=t)
-            if stop:
+            if stop and t < 1:
                 break
-    if stop:
-        console.print(f"stopped; the same command goes on from here: {one.path}")
+    if not one.finished:  # only the signal ends the loop before
+        console.print(f"stopped at t={t:.3f} and saved; the same command goes on from here: {one.path}")
         raise typer.Exit(128 + stop[0])
     found = one.result
     table = Table(show_header=False, box=None)
@@ -99,25 +102,42 @@ def run(settings: Settings) -> None:
 
 @app.command()
 def sweep(
-    settings: Settings, workers: Annotated[int | None, typer.Option(help="processes at once; default: by cores")] = None
+    settings: Settings,
+    workers: Annotated[int | None, typer.Option(help="processes at once; default: by cores, or GPUs")] = None,
+    retries: Annotated[int, typer.Option(help="how often a run that fails is tried again")] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="check all, say what is done and what is to do")] = False,
 ) -> None:
     """Train every combination of settings that are lists, `seeds=3` among them; finished runs are kept."""
     from iskit.study.grid import grid
-    from iskit.study.sweep import Sweep
+    from iskit.study.sweep import Sweep, given_up
 
     experiments = grid(read_settings(settings))
+    many = Sweep(experiments, workers, retries=retries, plan=plan_of(settings))
+    if dry_run:
+        states = Counter("diverged" if given_up(status) else status["state"] for _, status in many.check())
+        to_do = len(experiments) - states["finished"] - states["diverged"]
+        kinds = ", ".join(f"{count} {state}" for state, count in states.items())
+        console.print(f"{len(experiments)} runs: {kinds}; {to_do} to do")
+        return
+    stopped = _on_signal(many.stop)
+    finished = 0
     with Progress(
         TextColumn("{task.completed} of {task.total} runs"), BarColumn(), TimeRemainingColumn(), console=console
     ) as bar:
         task = bar.add_task("runs", total=len(experiments))
-        many = Sweep(experiments, workers, plan=plan_of(settings))
-        stopped = _on_signal(many.stop)
         for news in many:
-            bar.update(task, advance=int(news.finished))
+            finished += news.finished
+            bar.update(task, completed=finished)
     _table(experiments[0].study)
-    if stopped:
-        console.print("stopped; the same command goes on from here")
+    if many.failed:
+        console.print(f"{len(many.failed)} of {len(experiments)} runs failed:")
+        for number, why in sorted(many.failed.items()):
+            console.print(f"  {many.folder(number)}: {why}", markup=False, soft_wrap=True)
+    if finished + len(many.failed) < len(experiments):  # only the signal ends it before
+        console.print(f"stopped with {finished} of {len(experiments)} runs done; the same command goes on from here")
         raise typer.Exit(128 + stopped[0])
+    if many.failed:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -274,6 +294,7 @@ def main() -> None:
     """The console script. What cannot work is one line and exit code 2; a run that diverged, and a machine that
     cannot (a full disk, a folder that must not be written, no memory), one line and exit code 1. What shows its
     traceback is a bug."""
+    warnings.formatwarning = lambda text, *_, **__: f"iskit: {text}\n"
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 must not end a sweep
@@ -282,7 +303,7 @@ def main() -> None:
             app()
         finally:
             sys.stdout.flush()  # here, where a full disk can be told
-    except (InputError, Diverged) as error:
+    except (InputError, Diverged, Unsaved) as error:
         _end(str(error), 2 if isinstance(error, InputError) else 1)
     except (OSError, MemoryError) as error:
         where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""

@@ -32,6 +32,10 @@ class Diverged(RuntimeError):
     history: Any = None  # of the run so far, where the run is not in the caller's hands
 
 
+class Unsaved(RuntimeError):
+    """What a run found could not be written: names the folder, why, and what of the run is kept."""
+
+
 def one_line(text: str, longest: int) -> str:
     """The text without line breaks, its control characters escaped, its middle left out where it is too long."""
     text = re.sub(r"\s*[\n\r\t\v\f\x1c-\x1e\x85\u2028\u2029]\s*", " ", _cut(text, longest)).strip()

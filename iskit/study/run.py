@@ -1,24 +1,27 @@
 """One run = one folder: what was asked, how it went, what came out. Finished runs are kept, killed ones go on."""
 
+import errno
+import functools
 import time
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 from torch import nn
 
 from iskit import files
 from iskit.data import Dataset
-from iskit.errors import InputError
+from iskit.errors import Diverged, InputError, Unsaved
 from iskit.models import models
+from iskit.study import folder
 from iskit.study.experiment import Experiment
+from iskit.study.machine import decided
 from iskit.study.parts import build, canonical, choose, load, parts, source
 from iskit.study.summary import summary
 from iskit.training import probe
@@ -50,9 +53,10 @@ class Run:
     """An experiment and its folder outputs/<study>/<run id>/.
 
     Iterate over it to train; it gives the progress t after every step, and nothing if the run is finished already.
-    Leave the loop to stop: a checkpoint is written and the next Run of the same experiment goes on from it.
-    InputError, before anything is written, for an experiment that cannot work, and for a folder whose data set has
-    changed since.
+    Leave the loop to stop: a checkpoint is written and the next Run of the same experiment goes on from it. (Close the
+    iterator, to hear if that could not be written.) What is damaged in the folder is told, and trained anew.
+    InputError, before anything is written, for an experiment that cannot work, for a folder whose data set has changed
+    since, and, as Busy, while another process trains it; Unsaved when the disk takes no more.
     plan: hash of the study file that the experiment comes from; kept in its result.
     """
 
@@ -72,11 +76,15 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        return all((self.path / name).exists() for name in ["result.json", *self._models(1.0)])
+        return folder.finished(self.path, self._models(1.0))
 
     @property
     def result(self) -> dict[str, Any]:
         return files.read_json(self.path / "result.json")
+
+    @property
+    def status(self) -> dict[str, Any]:
+        return folder.status_of(self.path)
 
     def _models(self, t: float) -> list[str]:
         """The files of weights that are to be there at progress t: evenly over the run, model.pt at its end."""
@@ -86,6 +94,7 @@ class Run:
 
     def check(self) -> None:
         """All that can be known before training, data and model included. InputError for what cannot work."""
+        folder.check_files(self.path)
         if self.finished:
             self._same_data(self.result.get("data"))
         else:
@@ -97,18 +106,18 @@ class Run:
             pass
         return self.result
 
-    def __iter__(self) -> Iterator[float]:
+    def __iter__(self) -> Generator[float, None, None]:
+        folder.check_files(self.path)
         if self.finished:
             self.check()
+            self.mend()
             return
         threads = torch.get_num_threads()
         probe.keep_memory()
         with self._memory_told():
-            trainer = self.trainer = self.bind(parts(self.experiment).device, build_again)
-            state = self._saved(trainer.data.label.device)
-            self._same_data(state and state["data"])
+            trainer, state = self._begun()
             # A run goes on as it began, even if by now something else would suit.
-            choice = probe.Choice(**state["choice"]) if state else choose(self.experiment, trainer.model, trainer.data)
+            choice = probe.Choice(**state["choice"]) if state else self._choice(trainer)
             trainer.bf16 = choice.precision == "bf16"
             torch.set_num_threads(choice.threads)
             try:
@@ -118,6 +127,50 @@ class Run:
                 _compiled.clear()
                 if trainer.captures:
                     _compiled[kind(self.experiment, trainer.data)] = trainer.model
+
+    def mend(self) -> None:
+        """Of a finished run: what a killed process had no time for, or somebody damaged, beside the results."""
+        told = folder.told(self.path)["state"] == "finished"
+        left = (self.path / "checkpoint.pt").exists() or any(self.path.glob(".*.tmp"))
+        if told and not left and self._says_its_settings():
+            return
+        with suppress(InputError, OSError), folder.locked(self.path):  # a folder that may be read only is as good
+            self._remove_temporaries()
+            files.write_text(self.path / "params.yaml", _yaml(self.experiment))
+            self._status("finished", t=1.0)
+            (self.path / "checkpoint.pt").unlink(missing_ok=True)
+
+    def _says_its_settings(self) -> bool:
+        """Whether params.yaml, in whatever spelling, asks for this run."""
+        import yaml
+
+        try:
+            asked = Experiment.parse(yaml.safe_load((self.path / "params.yaml").read_text(encoding="utf-8")))
+            return asked.run_id(canonical(asked)) == self.path.name
+        except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError):
+            return False
+
+    def _begun(self) -> tuple[Trainer, dict[str, Any] | None]:
+        """The trainer where its checkpoint left it, with that; or at its start, with None."""
+        device = parts(self.experiment).device
+        trainer = self.trainer = self.bind(device, build_again)
+        state = self._saved(trainer.data.label.device)
+        self._same_data(state and state["data"])
+        if state:
+            try:
+                trainer.load_state_dict(state)
+            except Exception as error:  # whatever a part makes of a state that is not its own
+                self._anew("checkpoint.pt", f"damaged ({type(error).__name__})")
+                self.trainer = self.bind(device, build_again)
+                return self.trainer, None
+        return trainer, state
+
+    def _anew(self, name: str, wrong: str) -> None:
+        warnings.warn(f"{self.path / name} is {wrong}: the run starts anew", stacklevel=3)
+
+    def _choice(self, trainer: Trainer) -> probe.Choice:
+        measure = functools.partial(choose, self.experiment, trainer.model, trainer.data)
+        return measure() if trainer.device.type == "cuda" else decided(self.experiment, self.path.parent, measure)
 
     @contextmanager
     def _memory_told(self) -> Iterator[None]:
@@ -187,67 +240,93 @@ class Run:
             elif missing := [name for name in self._models(state["t"]) if not (self.path / name).exists()]:
                 wrong = f"of a run that did not keep {missing[0]}"
             else:
+                probe.Choice(**state["choice"])
+                if not folder.is_origin(state["data"]):
+                    raise KeyError("data")
                 return state
         except Exception as error:  # whatever a damaged file makes torch raise
             wrong = f"damaged ({type(error).__name__})"
-        warnings.warn(f"{path} is {wrong}: the run starts anew", stacklevel=2)
+        self._anew(path.name, wrong)
         return None
 
     def _recorded(self, trainer: Trainer, choice: probe.Choice, state: dict[str, Any] | None) -> Iterator[float]:
         """Trains, and keeps the folder true to what happens."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path / "run.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise InputError(f"{self.path} is being trained by another process: wait for it, or change seed") from None
-        with lock:
+        saved = trainer.budget.spent(trainer.meter) if state else None  # t of the checkpoint
+        with folder.locked(self.path), self._disk_told(lambda: saved):
             if self.finished:  # by another process, since we looked
                 return
-            for left in self.path.glob(".*.tmp"):  # by a process that was killed while it wrote
-                left.unlink()
+            self._remove_temporaries()
+            if wrong := folder.damage(self.path):
+                self._anew(wrong, "damaged")
+                (self.path / "result.json").unlink()  # it must not vouch for what is written now
             checkpoint = self.path / "checkpoint.pt"
             e = self.experiment
             origin = {"source": source(e.dataset, files.root() / e.data_dir), "digest": trainer.data.digest}
             about = {"format": FORMAT, "choice": asdict(choice), "data": origin}
 
             def save() -> None:
+                nonlocal saved
                 t = trainer.budget.spent(trainer.meter)
-                files.write(checkpoint, lambda path: torch.save({**about, "t": t, **trainer.state_dict()}, path))
+                files.write(checkpoint, functools.partial(_save, {**about, "t": t, **trainer.state_dict()}))
+                saved = t
 
             def weights(path: Path) -> None:
-                torch.save({name: value.cpu() for name, value in trainer.model.state_dict().items()}, path)
+                _save({name: value.cpu() for name, value in trainer.model.state_dict().items()}, path)
 
-            if state:
-                trainer.load_state_dict(state)
             files.write_text(self.path / "params.yaml", _yaml(self.experiment))
-            self._status("running")
-            saved, kept = time.monotonic(), len(self._models(state["t"] if state else 0.0))
+            self._status("running", saved=saved)
+            last, kept = time.monotonic(), len(self._models(state["t"] if state else 0.0))
             try:
                 for t in trainer:
                     for name in self._models(t)[kept:]:
                         files.write(self.path / name, weights)
                         kept += 1
                     yield t
-                    if time.monotonic() - saved > self.checkpoint_seconds:
+                    if time.monotonic() - last > self.checkpoint_seconds:
                         save()
-                        self._status("running", t=t)
-                        saved = time.monotonic()
+                        self._status("running", t=t, saved=saved)
+                        last = time.monotonic()
             except GeneratorExit:  # between two steps, so the state is whole
                 save()
-                self._status("stopped", t=trainer.budget.spent(trainer.meter))
+                self._status("stopped", t=saved, saved=saved)
+                raise
+            except OSError:
                 raise
             except BaseException as error:
-                self._keep(trainer)
-                self._status("stopped" if isinstance(error, KeyboardInterrupt) else "failed", error=str(error))
+                state_now = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
+                with suppress(OSError):  # what happened is more than what could not be written of it
+                    if not (self.path / "result.json").exists():  # else the weights alone were asked for
+                        self._keep(trainer)
+                    self._status(state_now, saved=saved, error=str(error), diverged=isinstance(error, Diverged))
                 raise
             self._keep(trainer)
             files.write(self.path / "correct.npy", _saver(np.packbits(trainer.correct.cpu().numpy())))
             # Last, for it is what makes the run finished.
             found = {**summary(trainer), "specs": self.specs, "plan": self.plan, "data": origin}
             files.write_json(self.path / "result.json", found)
-            self._status("finished", t=1.0)
-            checkpoint.unlink(missing_ok=True)
+            with suppress(OSError):  # the next who opens the folder does it
+                self._status("finished", t=1.0)
+                checkpoint.unlink(missing_ok=True)
+                (self.path / "error.log").unlink(missing_ok=True)
+
+    @contextmanager
+    def _disk_told(self, saved: Callable[[], float | None]) -> Iterator[None]:
+        """A disk that takes no more becomes Unsaved. saved: gives the t of the checkpoint, None if there is none."""
+        try:
+            yield
+        except OSError as error:
+            kept = saved()
+            left = "nothing of it is saved, and the same command starts it anew"
+            if kept is not None:
+                left = f"saved is t={kept:.3f}, and the same command goes on from there"
+            text = f"{self.path} cannot be written ({error.strerror or error}), so the run has ended: {left}"
+            with suppress(OSError):
+                self._status("failed", saved=kept, error=text)
+            raise Unsaved(text) from error
+
+    def _remove_temporaries(self) -> None:
+        for left in self.path.glob(".*.tmp"):  # by a process that was killed while it wrote
+            left.unlink()
 
     def _keep(self, trainer: Trainer) -> None:
         """What was learnt so far."""
@@ -258,6 +337,13 @@ class Run:
     def _status(self, state: str, **more: Any) -> None:
         now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         files.write_json(self.path / "status.json", {"state": state, "at": now, **more})
+
+
+def _save(value: Any, path: Path) -> None:
+    try:
+        torch.save(value, path)
+    except RuntimeError as error:  # torch's word for a disk that is full
+        raise OSError(errno.ENOSPC, "torch could not write all of it: is the disk full?") from error
 
 
 def _saver(array: np.ndarray) -> Callable[[Path], None]:

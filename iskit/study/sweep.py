@@ -1,43 +1,52 @@
 """Many runs: experiments trained in parallel processes, each run in its own folder."""
 
-import multiprocessing
-import os
-import queue
-import signal
 import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from multiprocessing import connection
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from iskit import files
-from iskit.errors import InputError
+from iskit.errors import Diverged, InputError, Unsaved
+from iskit.study import folder
 from iskit.study.experiment import Experiment
+from iskit.study.local import Answer, Died, News, Pool
+from iskit.study.machine import cores, decided, gpus, kind
 from iskit.study.parts import build, choose, load, parts
 from iskit.study.run import Run
+from iskit.training.probe import Choice
 
 
 @dataclass(frozen=True)
 class Progress:
-    """One piece of news of a sweep: run `number` of the list stands at t with this accuracy (None: not evaluated)."""
+    """One piece of news of a sweep: run `number` of the list stands at t with this accuracy (None: not evaluated).
+
+    error: why it failed, for good; else None.
+    """
 
     number: int
     t: float
     accuracy: float | None
     finished: bool
+    error: str | None = None
 
 
 class Sweep:
     """Trains experiments in worker processes. Iterate over it for news; call `stop` from anywhere to end it early.
 
-    Finished runs are not trained again; stopped ones leave a checkpoint and go on the next time.
-    workers: processes at once; None: as many as leave each run the threads that it uses. On a GPU: one, in turn.
-    plan: hash of the study file that they come from; kept in each result.
-    Raises InputError, before any is trained, if one of them cannot work.
+    Seeds are interleaved: the first seed of everything comes first. Finished runs are not trained again; stopped ones
+    leave a checkpoint and go on the next time. A run that another process trains is left to that, and waited for. One
+    that fails stops no other: it is tried `retries` times again, then stands in `failed`. What would fail the same way
+    is not tried again: what cannot work, a full disk, and divergence, whose reason is kept in the run's folder; the
+    latter holds for further sweeps too, until that folder is removed or the run is trained by itself.
+    workers: processes at once; None: as many as the cores allow with the threads that the runs use, and on a machine
+    with GPUs one for each. plan: hash of the study file that they come from; kept in each result. Raises InputError, before any run is trained, if one of them cannot work.
     """
 
     def __init__(
@@ -45,13 +54,16 @@ class Sweep:
         experiments: Sequence[Experiment],
         workers: int | None = None,
         outputs: Path | None = None,
+        retries: int = 1,
         plan: str | None = None,
     ):
-        if workers is not None and workers < 1:
-            raise InputError(f"workers={workers} must be at least 1")
+        for name, value, lowest in (("workers", workers, 1), ("retries", retries, 0)):
+            if value is not None and value < lowest:
+                raise InputError(f"{name}={value} must be at least {lowest}")
         self.experiments = list(experiments)
         self.outputs = outputs or files.root() / "outputs"
-        self.workers, self.plan = workers, plan
+        self.workers, self.retries, self.plan = workers, retries, plan
+        self.failed: dict[int, str] = {}  # numbers of runs, and why
         self._stop = threading.Event()
 
     def stop(self) -> None:
@@ -61,106 +73,171 @@ class Sweep:
     def stopped(self) -> bool:
         return self._stop.is_set()
 
-    def __iter__(self) -> Iterator[Progress]:
-        waiting = []
+    def check(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The number and status of each run, once it is known that it can work; InputError if it cannot."""
         for number, experiment in enumerate(self.experiments):
             run = Run(experiment, self.outputs)
-            run.check()  # of all, before any is trained
-            if run.finished:
-                yield Progress(number, 1.0, run.result["accuracy"], True)
+            run.check()
+            status = run.status
+            if status["state"] == "finished" and not run.finished:  # but for weights that now are to be kept
+                status["state"] = "stopped"
+            yield number, status
+
+    def folder(self, number: int) -> Path:
+        return Run(self.experiments[number], self.outputs).path
+
+    def __iter__(self) -> Iterator[Progress]:
+        waiting = []
+        for number, status in self.check():
+            if self.stopped:
+                return
+            if status["state"] == "finished":
+                yield self._finished(number)
+            elif given_up(status):
+                yield self._failed(number, f"{status.get('error')} (remove its folder to try again)")
             else:
-                waiting.append((number, experiment))
-        if waiting:
-            yield from self._parallel(waiting)
+                waiting.append(number)
+        if waiting and not self.stopped:
+            yield from self._trained(sorted(waiting, key=seed_ranks(self.experiments).__getitem__))
 
-    def _parallel(self, waiting: list[tuple[int, Experiment]]) -> Iterator[Progress]:
-        workers = min(self.workers or good_workers([experiment for _, experiment in waiting]), len(waiting))
-        context = multiprocessing.get_context("spawn")  # a forked child must not inherit torch's threads
-        news = context.Queue()
-        halt = context.Event()
-        with ProcessPoolExecutor(
-            workers, context, _start_worker, (news, halt, files.root(), torch.get_num_threads())
-        ) as pool:
-            tasks = {pool.submit(_train, number, experiment, self.outputs, self.plan) for number, experiment in waiting}
-            try:
-                while tasks or not news.empty():
-                    if self._stop.is_set() and not halt.is_set():
-                        halt.set()
-                        pool.shutdown(wait=False, cancel_futures=True)
-                    try:
-                        yield news.get(timeout=0.1)
-                    except queue.Empty:
-                        # Not concurrent.futures.wait: it waits for ever for tasks cancelled by shutdown.
-                        for task in [task for task in tasks if task.done()]:
-                            tasks.remove(task)
-                            if not task.cancelled():
-                                task.result()  # raises what the worker raised
-            finally:
-                halt.set()
-                pool.shutdown(wait=True, cancel_futures=True)
+    def _finished(self, number: int) -> Progress:
+        run = Run(self.experiments[number], self.outputs)
+        run.mend()
+        return Progress(number, 1.0, run.result["accuracy"], True)
 
+    def _failed(self, number: int, why: str) -> Progress:
+        self.failed[number] = why
+        return Progress(number, folder.status_of(self.folder(number)).get("t") or 0.0, None, False, why)
 
-def good_workers(experiments: Sequence[Experiment]) -> int:
-    """Processes at once: cores by the threads that the runs use; one on a GPU.
+    def _trained(self, waiting: list[int]) -> Iterator[Progress]:
+        places = environments(self.experiments, self.workers, self.outputs)
+        tries: Counter[int] = Counter()
+        with Pool(train, places[: len(waiting)]) as pool:
+            while waiting or pool.busy:
+                if self.stopped:
+                    waiting.clear()
+                    pool.stop()
+                pool.fill(len(waiting))
+                yield from self._give(waiting, pool)
+                for task, word in pool.hear(0.1):
+                    match word:
+                        case News(what):
+                            yield what
+                        case Answer("finished"):
+                            yield self._finished(task.number)
+                        case Answer("busy" | "stopped"):  # by another process, or alone by whoever ended that worker
+                            waiting.append(task.number)
+                        case Answer(Failure(why, again)):
+                            tries[task.number] += 1
+                            if again and tries[task.number] <= self.retries:
+                                waiting.append(task.number)
+                            else:
+                                yield self._failed(task.number, why)
+                        case Died(code):
+                            tries[task.number] += 1
+                            if tries[task.number] <= self.retries:
+                                waiting.append(task.number)
+                            elif not self.stopped:
+                                yield self._failed(task.number, f"its process was killed (exit code {code})")
 
-    Measures here, while nothing else runs, what suits each: the workers find the answers in the cache.
-    """
-    if parts(experiments[0]).device.type == "cuda":
-        return 1
-    kinds = {(e.dataset, e.data_dir, e.validation, e.model, e.batch_size, e.precision): e for e in experiments}
-    threads = 1
-    for e in kinds.values():
-        data = load(e.dataset, files.root() / e.data_dir, e.validation, torch.device("cpu"), e.seed)
-        threads = max(threads, choose(e, build(e, data), data).threads)
-    return max(1, cores() // threads)
-
-
-def cores() -> int:
-    """The cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-# Of a worker process.
-_news: Any = None
-_halt: Any = None
-_idle = threading.Event()
-_alone = threading.Event()
-
-
-def _start_worker(news: Any, halt: Any, root: Path, threads: int) -> None:
-    global _news, _halt
-    _news, _halt = news, halt
-    _idle.set()
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; who started the sweep tells its workers to stop
-    os.environ["ISKIT_ROOT"] = str(root)
-    torch.set_num_threads(threads)  # as many as a run in the caller's process may use
-
-
-def _leave_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever: it ends, once the run at hand is saved."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    connection.wait([parent.sentinel])
-    _alone.set()
-    _idle.wait()
-    os._exit(1)
-
-
-def _train(number: int, experiment: Experiment, outputs: Path, plan: str | None) -> None:
-    _idle.clear()
-    try:
-        run = Run(experiment, outputs, plan=plan)
-        shown = 0
-        for t in run:
-            assert run.trainer is not None
-            rows = run.trainer.history.rows
-            if len(rows) > shown:
-                shown = len(rows)
-                _news.put(Progress(number, t, rows[-1]["accuracy"], False))
-            if _halt.is_set() or _alone.is_set():
+    def _give(self, waiting: list[int], pool: Pool) -> Iterator[Progress]:
+        """Work for the idle, but for what other processes train or have finished meanwhile."""
+        for number in list(waiting):
+            if not pool.idle:
                 break
-        else:
-            _news.put(Progress(number, 1.0, run.result["accuracy"], True))
-    finally:
-        _idle.set()
+            run = Run(self.experiments[number], self.outputs)
+            if run.finished:
+                waiting.remove(number)
+                yield self._finished(number)
+            elif not folder.held(run.path):
+                waiting.remove(number)
+                pool.give(Task(number, run.experiment, self.outputs, torch.get_num_threads(), self.plan))
+
+
+def given_up(status: Mapping[str, Any]) -> bool:
+    """Whether a run with that status would only fail again."""
+    return status["state"] == "failed" and status.get("diverged") is True
+
+
+def seed_ranks(experiments: Sequence[Experiment]) -> list[int]:
+    """Of each: how many before it differ from it in nothing but the seed."""
+    met: Counter[Experiment] = Counter()
+    ranks = []
+    for experiment in experiments:
+        alike = replace(experiment, seed=0)
+        ranks.append(met[alike])
+        met[alike] += 1
+    return ranks
+
+
+def environments(experiments: Sequence[Experiment], workers: int | None, outputs: Path) -> list[dict[str, str]]:
+    """What distinguishes the worker processes, one mapping each.
+
+    A worker for each GPU, in turn if there are more; on a CPU as many as the threads of the runs leave room for. Those
+    are decided here, while nothing else runs, for the studies that have not decided yet: one thread a run if there is
+    a run for each core, for so more is trained than by several threads (1.48 times more on 2 cores).
+    """
+    root = {"ISKIT_ROOT": str(files.root())}
+    devices = {e.device: parts(e).device.type for e in {e.device: e for e in experiments}.values()}
+    if "cuda" in devices.values():
+        names = gpus()
+        return [{**root, "CUDA_VISIBLE_DEVICES": names[n % len(names)]} for n in range(workers or len(names))]
+    share = max(1, cores() // min(workers or cores(), len(experiments)))
+    threads = 1
+    for e in {(e.study, kind(e)): e for e in experiments}.values():
+        choice = decided(e, outputs / e.study, partial(_measured, e, share))
+        threads = max(threads, choice.threads)
+    return [root] * (workers or max(1, cores() // threads))
+
+
+def _measured(experiment: Experiment, most: int) -> Choice:
+    e = experiment
+    data = load(e.dataset, files.root() / e.data_dir, e.validation, torch.device("cpu"), e.seed)
+    choice = choose(e, build(e, data), data)
+    return replace(choice, threads=min(choice.threads, most))
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker is given. threads: as many as a run in the caller's process may use."""
+
+    number: int
+    experiment: Experiment
+    outputs: Path
+    threads: int
+    plan: str | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """again: whether it might work if tried again."""
+
+    why: str
+    again: bool
+
+
+def train(task: Task, tell: Callable[[Any], None], stop: threading.Event) -> str | Failure:
+    """One run, in a worker: finished, stopped, busy (in another process's hands), or a Failure. Tells Progress."""
+    torch.set_num_threads(task.threads)
+    run = Run(task.experiment, task.outputs, plan=task.plan)
+    shown = 0
+    try:
+        with closing(iter(run)) as steps:
+            for t in steps:
+                assert run.trainer is not None
+                rows = run.trainer.history.rows
+                if len(rows) > shown:
+                    shown = len(rows)
+                    tell(Progress(task.number, t, rows[-1]["accuracy"], False))
+                if stop.is_set() and t < 1:
+                    return "stopped"
+        return "finished"
+    except folder.Busy:
+        return "busy"
+    except (InputError, Diverged, Unsaved) as error:
+        return Failure(str(error).splitlines()[0], again=False)
+    except Exception as error:
+        with suppress(OSError):
+            files.write_text(run.path / "error.log", traceback.format_exc())
+        line = next(iter(str(error).splitlines()), "")
+        return Failure(f"{type(error).__name__}: {line} (see error.log in its folder)", again=True)

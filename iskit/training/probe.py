@@ -138,3 +138,8 @@ def keep_memory() -> bool:
         return False
     trim_threshold, top_pad, mmap_max = -1, -2, -4  # malloc.h
     return bool(mallopt(mmap_max, 0) and mallopt(trim_threshold, -1) and mallopt(top_pad, 256 << 20))
+
+
+def has_bf16() -> bool:
+    """Whether this CPU computes in bf16 by itself. Others do it too, slowly, with the same numbers but for rounding."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -1,6 +1,10 @@
 """Our papermill engine: refuses bad settings before a kernel starts, and leaves small notebooks with a true status."""
 
 # ruff: noqa: E402
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -38,8 +42,8 @@ class Engine(NBClientEngine):
 
     A notebook's metadata say what its parameters are: `{"iskit": {"settings": "experiment"}}`, or `"grid"`, or `"own"`:
     names and types are those of its parameters cell.
-    The executed notebook's `metadata.iskit.status` is ok, refused, error, timeout or dead kernel: papermill's own
-    says "completed" of cells that never ran.
+    The executed notebook's `metadata.iskit.status` is running, ok, refused, error, timeout, dead kernel or interrupted
+    (by SIGTERM or Ctrl-C): papermill's own says "completed" of cells that never ran.
     """
 
     @classmethod
@@ -62,11 +66,12 @@ class Engine(NBClientEngine):
         about = nb_man.nb.metadata.setdefault("iskit", {})
         if not isinstance(about, dict):  # another's: nothing but a mapping can hold a status
             about = nb_man.nb.metadata["iskit"] = {}
+        about["status"] = "running"  # until something else is known: whatever kills us, no other word is left behind
         if refusal:
             about["status"] = "refused"
             nb_man.save()
             raise refusal
-        client = PapermillNotebookClient(
+        client = Client(
             nb_man,
             kernel_name=kernel_name,
             log=logger,
@@ -80,7 +85,8 @@ class Engine(NBClientEngine):
             extra_arguments=["--IPKernelApp.log_level=40"],
         )
         try:
-            client.execute()
+            with terminable():
+                client.execute()
             failed = any(out.output_type == "error" for cell in nb_man.nb.cells for out in cell.get("outputs", []))
             about["status"] = "error" if failed else "ok"
         except CellTimeoutError:
@@ -96,8 +102,38 @@ class Engine(NBClientEngine):
             about["status"] = "interrupted"
             raise
         finally:
-            add_images(nb_man.nb)
-            nb_man.save()
+            nb_man.save()  # what is true first: images take their time
+            if about["status"] != "interrupted":
+                add_images(nb_man.nb)
+                nb_man.save()
+
+
+class Client(PapermillNotebookClient):
+    """Executes the cells; while it does, SIGTERM and Ctrl-C end it and its kernel."""
+
+    def papermill_execute_cells(self) -> None:
+        with terminable():
+            super().papermill_execute_cells()
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM becomes SystemExit here, and SIGINT KeyboardInterrupt, so that what is left can be saved."""
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(128 + number) if number == signal.SIGTERM else KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # signals are not for others
+        yield
+        return
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    wakeup = signal.set_wakeup_fd(-1)  # else nbclient hears of it too, and ends the kernel under our hands
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(wakeup)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 papermill_engines.register("iskit", Engine)

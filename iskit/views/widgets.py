@@ -127,8 +127,12 @@ class Panel:
             if curves:
                 _fill(self.live, plots.live(curves))
             self._read()
-            word = "stopped: Run goes on from here" if finished < len(progress) else "finished"
-            self._say(f"{word} ({finished} of {len(progress)} runs, {time.monotonic() - started:.0f} s)")
+            left = len(progress) - finished - len(sweep.failed)
+            word = "stopped: Run goes on from here" if left else "finished"
+            if sweep.failed:
+                word = f"{len(sweep.failed)} failed: {next(iter(sweep.failed.values()))}; {word}"
+            took = f"{time.monotonic() - started:.0f} s"
+            self._say(f"{word} ({finished} of {len(progress)} runs, {took})", wrong=bool(sweep.failed))
             self.bar.bar_style = "success" if finished == len(progress) else "warning"
         except Exception as error:  # a thread's traceback would be seen by nobody
             self.bar.bar_style = "danger"
@@ -142,11 +146,15 @@ class Panel:
             Run(self.experiments[0]).train()
             finished = 1
         else:
-            for news in Sweep(self.experiments):
+            sweep = Sweep(self.experiments)
+            for news in sweep:
                 finished += news.finished
                 if time.monotonic() - said > 5:
                     print(f"{finished} of {len(self.experiments)} runs, {time.monotonic() - started:.0f} s", flush=True)
                     said = time.monotonic()
+            if sweep.failed:  # nobody is there to see it, so the notebook must not go on as if all were well
+                reasons = "; ".join(sorted(set(sweep.failed.values())))
+                raise RuntimeError(f"{len(sweep.failed)} of {len(self.experiments)} runs failed: {reasons}")
         print(f"{finished} of {len(self.experiments)} runs trained or found in {time.monotonic() - started:.0f} s")
         self._read()
 

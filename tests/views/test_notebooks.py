@@ -5,8 +5,10 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
@@ -20,6 +22,7 @@ from PIL import Image
 import iskit
 import iskit.views.report as report_module
 from iskit.study.experiment import Experiment, parameters_cell
+from iskit.study.folder import status_of
 from iskit.views.notebook import assignments
 from iskit.views.papermill_engine import Refused
 from iskit.views.report import report
@@ -219,3 +222,26 @@ def test_failed_cell_leaves_a_true_status(project):
     assert done.returncode == 1
     assert "not a finite number" in done.stderr
     assert nbformat.read("out.ipynb", as_version=4).metadata.iskit.status == "error"
+
+
+@pytest.mark.parametrize(("how", "status"), [(signal.SIGTERM, "interrupted"), (signal.SIGKILL, "running")])
+def test_a_notebook_whose_papermill_is_ended_says_so(how, status, project):
+    Path("settings.yaml").write_text(yaml.safe_dump({**TINY, "epochs": 100_000}))
+    notebook = str(ROOT / "notebooks" / "run.ipynb")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "papermill", notebook, "out.ipynb", "-f", "settings.yaml", "--engine", "iskit"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not list(project.glob("outputs/*/*/status.json")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(how)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == (143 if how == signal.SIGTERM else -9)
+    assert "Traceback" not in said
+    assert nbformat.read("out.ipynb", as_version=4).metadata.iskit.status == status
+    [folder] = [path.parent for path in project.glob("outputs/*/*/status.json")]
+    while status_of(folder)["state"] == "running" and time.monotonic() < deadline:  # its kernel ends with it
+        time.sleep(0.02)
+    assert status_of(folder)["state"] in ("killed", "stopped")

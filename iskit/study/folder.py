@@ -1,0 +1,157 @@
+"""A run's folder: what lies in it, whether that is whole, who holds it, and in what state the run truly is.
+
+What a process wrote about itself may have been overtaken by its end. So nobody reads status.json but `status_of`.
+"""
+
+import zipfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+
+from iskit import files
+from iskit.errors import InputError
+
+STATES = ("running", "stopped", "failed", "finished")  # that a process writes
+FILES = (
+    *("params.yaml", "status.json", "history.parquet", "counts.npy", "result.json"),
+    *("sample.parquet", "correct.npy", "checkpoint.pt", "model.pt", "error.log", "run.lock"),
+)
+NUMBER = (int, float)
+RESULT: dict[str, type | tuple[type, ...]] = {  # what every version has written into result.json, and is shown
+    **dict.fromkeys(("accuracy", "best_accuracy", "training_seconds", "equivalent_budget"), NUMBER),
+    **dict.fromkeys(("entropy", "entropy_share", "steps", "threads"), NUMBER),
+    **dict.fromkeys(("device", "precision"), str),
+    "passes": dict,
+}
+GRACE = 1.0  # seconds: whoever looks whether a folder is held, holds it for a moment
+
+
+class Busy(InputError):
+    """Another process trains this run just now."""
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """The folder, made if need be, is this process's alone. Busy if another has it, InputError if it can't be made."""
+    lock = FileLock(path / "run.lock")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=GRACE, poll_interval=GRACE / 20)
+    except Timeout:
+        raise Busy(f"{path} is being trained by another process: wait for it, or change seed") from None
+    except OSError as error:
+        raise unwritable(path, error) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def unwritable(path: Path, error: OSError) -> InputError:
+    return InputError(f"{path} cannot be written ({error.strerror or error}): free its disk, or make it writable")
+
+
+def held(path: Path) -> bool:
+    """Whether a process trains there now."""
+    lock = FileLock(path / "run.lock")
+    if not (path / "run.lock").is_file():
+        return False
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    except OSError:  # may not be opened: nor could anybody train
+        return False
+    lock.release()
+    return False
+
+
+def status_of(path: Path) -> dict[str, Any]:
+    """The truth about a run: `state`, and what is known of t (where it is), saved (t of its checkpoint), error, at.
+
+    new: nothing was begun; running: by a process that lives; stopped, failed: as it says; killed: its process ended
+    without a word; damaged: it was finished, but `error` is no longer whole; finished: all that it found is there.
+    """
+    known = told(path)
+    if known["state"] != "new" and held(path):
+        known["state"] = "running"
+    elif known["state"] == "running":
+        known = told(path)  # its last word, if it ended while we looked
+        known["state"] = "killed" if known["state"] == "running" else known["state"]
+    wrong = damage(path)
+    if wrong is None and (path / "result.json").exists():
+        return {**known, "state": "finished", "t": 1.0}
+    if known["state"] == "running":
+        return known
+    if wrong is not None:
+        return {**known, "state": "damaged", "error": wrong}
+    return {**known, "state": "killed"} if known["state"] == "finished" else known
+
+
+def told(path: Path) -> dict[str, Any]:
+    """What status.json says, true or not; of one that is damaged or missing, the least that it must have said."""
+    try:
+        found = files.read_json(path / "status.json")
+    except (OSError, ValueError, RecursionError):
+        found = None
+    if isinstance(found, dict) and found.get("state") in STATES:
+        return found
+    return {"state": "running" if any((path / name).exists() for name in FILES) else "new"}
+
+
+def result_of(path: Path) -> dict[str, Any] | None:
+    """What result.json holds; None if it is absent or not whole."""
+    try:
+        found = files.read_json(path / "result.json")
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict) or not all(isinstance(found.get(name), kind) for name, kind in RESULT.items()):
+        return None
+    if not all(isinstance(count, int) for count in found["passes"].values()):
+        return None
+    return found if found.get("data") is None or is_origin(found["data"]) else None
+
+
+def is_origin(data: Any) -> bool:
+    """Whether that says which data set a run was trained on: its source and digest."""
+    return isinstance(data, dict) and all(isinstance(data.get(name), str) for name in ("source", "digest"))
+
+
+def damage(path: Path) -> str | None:
+    """The first file that is not whole of a run that has a result.json; None if all are, or there is no result."""
+    if not (path / "result.json").exists():
+        return None
+    if result_of(path) is None:
+        return "result.json"
+    try:
+        if not {"t", "accuracy"} <= set(pq.read_schema(path / "history.parquet").names):
+            return "history.parquet"
+    except (OSError, ValueError):
+        return "history.parquet"
+    try:
+        with (path / "counts.npy").open("rb") as file:
+            counts = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return "counts.npy"
+    return None if counts.ndim == 1 and counts.dtype.kind == "i" else "counts.npy"
+
+
+def finished(path: Path, models: Iterable[str] = ()) -> bool:
+    """Whether all is there that a run leaves, and whole; with its weights, if such files are asked for."""
+    return (
+        (path / "result.json").exists()
+        and damage(path) is None
+        and all(zipfile.is_zipfile(path / name) for name in models)
+    )
+
+
+def check_files(path: Path) -> None:
+    """InputError if a folder lies where a file belongs: nothing of anybody's is removed."""
+    for name in FILES:
+        if (path / name).is_dir():
+            raise InputError(f"{path / name} is a folder where a file belongs: move or remove it")

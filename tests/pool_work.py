@@ -1,0 +1,35 @@
+"""What the tests of worker processes let them do; imports little, so that they start at once."""
+
+import os
+import signal
+import time
+
+
+def obey(task, tell, stop):
+    """A task is (what, value)."""
+    what, value = task
+    if what == "echo":
+        tell(("heard", value))
+        return value
+    if what == "wait":  # until told to stop
+        tell("waiting")
+        while not stop.is_set():
+            time.sleep(0.001)
+        return "stopped"
+    if what == "variable":
+        return os.environ.get(value)
+    if what == "process":
+        return os.getpid()
+    if what == "die":
+        tell("last word")
+        os.kill(os.getpid(), value)
+    if what == "note":  # until told to stop, and leave a file then
+        tell("waiting")
+        stop.wait()
+        with open(value, "w") as file:
+            file.write("saved")
+    return None
+
+
+if "POOL_TEST_DIES" in os.environ:  # in a child alone: the tests import this before they say so
+    os.kill(os.getpid(), signal.SIGKILL)
