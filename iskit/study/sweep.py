@@ -46,7 +46,8 @@ class Sweep:
     is not tried again: what cannot work, a full disk, and divergence, whose reason is kept in the run's folder; the
     latter holds for further sweeps too, until that folder is removed or the run is trained by itself.
     workers: processes at once; None: as many as the cores allow with the threads that the runs use, and on a machine
-    with GPUs one for each. plan: hash of the study file that they come from; kept in each result. Raises InputError, before any run is trained, if one of them cannot work.
+    with GPUs one for each. plan: hash of the study file that the experiments come from; kept in each result.
+    Raises InputError, before any run is trained, if one of them cannot work.
     """
 
     def __init__(
