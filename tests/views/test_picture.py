@@ -12,7 +12,6 @@ import iskit
 from iskit.data import datasets
 from iskit.errors import InputError
 from iskit.study.run import Run
-from iskit.study.sweep import grid
 from iskit.views import picture
 
 SETTINGS = {"study": "quickstart", "dataset": "digits(limit=100)", "model": "cnn(width=4)", "epochs": 4, "evals": 1}
@@ -21,7 +20,7 @@ SETTINGS = {"study": "quickstart", "dataset": "digits(limit=100)", "model": "cnn
 @pytest.fixture
 def frame(tmp_path, monkeypatch):
     monkeypatch.setenv("ISKIT_ROOT", str(tmp_path))
-    for experiment in grid({**SETTINGS, "sampler": ["sgd", "p"], "budget": [0.5], "seeds": 2}):
+    for experiment in iskit.grid({**SETTINGS, "sampler": ["sgd", "p"], "budget": [0.5], "seeds": 2}):
         Run(experiment).train()
     return iskit.results("quickstart")
 
