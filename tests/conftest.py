@@ -53,8 +53,8 @@ def warm_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     As spawned ones they inherit nothing of the test's process: what they are given is pickled.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["iskit.study.sweep", "iskit.bench.report"])
-    monkeypatch.setattr("iskit.study.sweep.multiprocessing.get_context", lambda method: context)
+    context.set_forkserver_preload(["iskit.study.local", "iskit.study.sweep", "iskit.bench.report"])
+    monkeypatch.setattr("iskit.study.local.multiprocessing.get_context", lambda method: context)
 
 
 @pytest.fixture
