@@ -1,0 +1,128 @@
+"""A study as a file: settings of which lists make a grid, in several blocks, and what is to be judged, named beforehand.
+
+    study: augmentations
+    dataset: digits            # settings of all blocks
+    seeds: 8
+    blocks:
+      full: {sampler: sgd}
+      tight: {sampler: [scan, unif, p], budget: [0.1, 0.3], augment: [standard, standard|mixup]}
+    contrasts:                 # see `iskit.study.contrasts`
+      choosing: {where: {augment: standard, budget: 0.3}, arms: {sampler: [scan, p]}, margin: 0.5}
+
+Several files may share one `study`: it is judged as a whole, and each that was trained from is kept in its folder.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from iskit import files
+from iskit.errors import InputError
+from iskit.inputs import read_yaml
+from iskit.study.experiment import Experiment
+from iskit.study.sweep import grid
+
+FOLDER = "plan"  # in a study's folder: the files that it was trained from
+
+
+@dataclass(frozen=True)
+class Plan:
+    """study: its name; blocks: the experiments of each, every one once; contrasts: as the file has them, by name;
+    text, name: of the file, "" of one that was given as settings."""
+
+    study: str
+    blocks: dict[str, list[Experiment]]
+    contrasts: dict[str, Any]
+    text: str = ""
+    name: str = ""
+
+    @property
+    def experiments(self) -> list[Experiment]:
+        """Of all blocks, each once."""
+        return list(dict.fromkeys(one for block in self.blocks.values() for one in block))
+
+    @property
+    def digest(self) -> str:
+        """Of the file's bytes: each run keeps it."""
+        return files.digest(self.text) if self.text else ""
+
+
+def read(settings: Mapping[str, Any], path: Path | None = None) -> Plan:
+    """A plan from what a YAML file (`path`) or a command line gives. InputError names the block of what cannot work."""
+    blocks, contrasts = settings.get("blocks"), settings.get("contrasts") or {}
+    common = {key: value for key, value in settings.items() if key not in ("blocks", "contrasts")}
+    for name, value in {"blocks": {} if blocks is None else blocks, "contrasts": contrasts}.items():
+        if not isinstance(value, Mapping) or not all(isinstance(one, Mapping) for one in value.values()):
+            raise InputError(f"{name} must map each of their names to settings: write `name: {{sampler: [unif, p]}}`")
+    if blocks is not None and not blocks:
+        raise InputError("blocks: {} names nothing to run: give at least one block, or leave `blocks` out")
+    made = {}
+    for name, own in ({"": {}} if blocks is None else blocks).items():
+        try:
+            if "study" in own:
+                raise InputError(f"study={own['study']!r} stands in a block: a file is of one study")
+            made[str(name)] = grid(_merged(common, own))
+        except InputError as error:
+            raise InputError(f"block {name}: {error}" if name else str(error)) from None
+    study = next(iter(next(iter(made.values())))).study
+    text = "" if path is None else path.read_text(encoding="utf-8")
+    return Plan(study, made, dict(contrasts), text, "" if path is None else path.name)
+
+
+def read_file(path: Path) -> Plan:
+    """The plan that a study file holds. InputError, with the file's name, for one that cannot work."""
+    settings = read_yaml(path)
+    try:
+        return read(settings, Path(path))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def keep(plan: Plan, outputs: Path) -> None:
+    """Leaves the plan's file in the study's folder, where the judgement finds its contrasts.
+
+    InputError if it disagrees with another file of the study: a block or a contrast of one name must be the same.
+    """
+    if not plan.text:
+        return
+    for other in kept(plan.study, outputs):
+        if other.name != plan.name:
+            agree(plan, other)
+    folder = outputs / plan.study / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    files.write_text(folder / plan.name, plan.text)
+
+
+def kept(study: str, outputs: Path) -> list[Plan]:
+    """The plans that a study was trained from, by name."""
+    return [read_file(path) for path in sorted((outputs / study / FOLDER).glob("*.yaml"))]
+
+
+def agree(one: Plan, other: Plan) -> None:
+    """InputError if two files of one study give a block or a contrast of the same name different contents."""
+    for what, ours, theirs in (
+        ("block", one.blocks, other.blocks),
+        ("contrast", one.contrasts, other.contrasts),
+    ):
+        for name in ours.keys() & theirs.keys():
+            if name and ours[name] != theirs[name]:
+                raise InputError(
+                    f"{one.name} and {other.name} of study={one.study!r} disagree on the {what} {name!r}: give one of "
+                    "them another name"
+                )
+
+
+def contrasts_of(plans: Iterable[Plan]) -> dict[str, Any]:
+    """What all files of a study name, each once."""
+    found: dict[str, Any] = {}
+    for plan in plans:
+        found.update(plan.contrasts)
+    return found
+
+
+def _merged(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """A block's own settings win; `seed` in a block stands in place of the file's `seeds`, and the other way round."""
+    if "seed" in own or "seeds" in own:
+        common = {key: value for key, value in common.items() if key not in ("seed", "seeds")}
+    return {**common, **own}
