@@ -9,18 +9,19 @@ from typing import Any
 from iskit.errors import InputError, shown
 from iskit.samplers import samplers
 from iskit.study.experiment import Experiment, check_names
-from iskit.study.parts import parts
+from iskit.study.parts import parts, specs
 
 MOST = 100_000  # combinations
 # They are numbers, checked one by one as an Experiment is made: no other setting depends on them.
 ALONE = ("study", "seed", "lr", "momentum", "weight_decay", "evals", "deterministic", "keep_model")
 
 
-def grid(settings: Mapping[str, Any]) -> list[Experiment]:
+def grid(settings: Mapping[str, Any], ready: bool = True) -> list[Experiment]:
     """Every combination of the settings, of which any may be a list; `seeds: 3` stands for the seeds 1, 2, 3.
 
     The full run `sgd` knows no smaller budget: it stands once for each of the other combinations, at budget 1.
-    InputError for an unknown name, an empty list, more than MOST combinations, or any that cannot work.
+    InputError for an unknown name, an empty list, more than MOST combinations, or any that cannot work; unless they
+    are to be `ready`, data sets may be missing.
     """
     check_names(settings, also=["seeds"])
     axes = {key: value if isinstance(value, list | tuple | range) else [value] for key, value in settings.items()}
@@ -43,7 +44,7 @@ def grid(settings: Mapping[str, Any]) -> list[Experiment]:
             experiment = replace(experiment, budget=1.0)
         experiments[experiment] = None
     for experiment in kinds(experiments):
-        parts(experiment)
+        parts(experiment) if ready else specs(experiment)
     return list(experiments)
 
 

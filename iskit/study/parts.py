@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -34,21 +35,31 @@ class Parts:
 def parts(experiment: Experiment) -> Parts:
     """Looks every spec up and checks it, without loading data. InputError names the argument and the remedy."""
     e = experiment
-    sampler = samplers.create(e.sampler)
-    sampler.check(budget=e.budget, unit=e.unit, epochs=e.epochs, batch_size=e.batch_size)
-    schedule = schedules.partial(e.schedule)
-    schedule(0.0)
+    known = specs(e)
     if e.device == "cuda" and not torch.cuda.is_available():
         raise InputError("device='cuda' is not there: this machine has no usable GPU; set device to auto or cpu")
     cuda = e.device == "cuda" or (e.device == "auto" and torch.cuda.is_available())
     return Parts(
         loader=datasets.create(e.dataset, files.root() / e.data_dir),
-        model=models.partial(e.model),
-        sampler=sampler,
-        augment=Pipeline.parse(e.augment),
-        schedule=schedule,
         device=torch.device("cuda" if cuda else "cpu"),
+        **known,
     )
+
+
+def specs(experiment: Experiment) -> dict[str, Any]:
+    """What can be known of the parts on a machine without the data and the device: its specs, checked."""
+    e = experiment
+    datasets.parse(e.dataset)
+    sampler = samplers.create(e.sampler)
+    sampler.check(budget=e.budget, unit=e.unit, epochs=e.epochs, batch_size=e.batch_size)
+    schedule = schedules.partial(e.schedule)
+    schedule(0.0)
+    return {
+        "model": models.partial(e.model),
+        "sampler": sampler,
+        "augment": Pipeline.parse(e.augment),
+        "schedule": schedule,
+    }
 
 
 def source(dataset: str, data_dir: Path) -> str:

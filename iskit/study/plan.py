@@ -1,4 +1,4 @@
-"""A study as a file: settings of which lists make a grid, in several blocks, and what is to be judged, named beforehand.
+"""A study as a file: settings of which lists make a grid, in several blocks, and what is to be judged.
 
     study: augmentations
     dataset: digits            # settings of all blocks
@@ -21,7 +21,7 @@ from iskit import files
 from iskit.errors import InputError
 from iskit.inputs import read_yaml
 from iskit.study.experiment import Experiment
-from iskit.study.sweep import grid
+from iskit.study.grid import grid
 
 FOLDER = "plan"  # in a study's folder: the files that it was trained from
 
@@ -62,7 +62,7 @@ def read(settings: Mapping[str, Any], path: Path | None = None) -> Plan:
         try:
             if "study" in own:
                 raise InputError(f"study={own['study']!r} stands in a block: a file is of one study")
-            made[str(name)] = grid(_merged(common, own))
+            made[str(name)] = grid(_merged(common, own), ready=False)
         except InputError as error:
             raise InputError(f"block {name}: {error}" if name else str(error)) from None
     study = next(iter(next(iter(made.values())))).study

@@ -23,8 +23,8 @@ def plan(path: Path) -> Plan:
 
 def test_there_are_330_numbers_in_six_tables():
     assert len(NUMBERS) == 330
-    assert NUMBERS["table"].value_counts().to_dict() == {"1": 10, "2": 76, "3": 80, "4": 80, "5": 12, "6": 72}
-    assert NUMBERS[NUMBERS["table"] != "5"]["accuracy_mean"].between(30, 99).all()
+    assert NUMBERS["table"].value_counts().sort_index().tolist() == [10, 76, 80, 80, 12, 72]
+    assert NUMBERS[NUMBERS["table"] != "5"]["accuracy_mean"].between(5, 99).all()
     assert NUMBERS[NUMBERS["table"] == "5"]["minutes"].notna().all()
 
 

@@ -7,7 +7,7 @@ import yaml
 
 from iskit.errors import InputError
 from iskit.study import plan
-from iskit.study.sweep import grid
+from iskit.study.grid import grid
 
 TEXT = """
 study: tables
