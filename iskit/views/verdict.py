@@ -12,7 +12,7 @@ from iskit import files
 from iskit.errors import InputError, suggest
 from iskit.inputs import read_yaml
 from iskit.study import contrasts
-from iskit.study.archive import results
+from iskit.study.archive import correct_of, results
 from iskit.study.experiment import Experiment
 from iskit.study.verdict import BETTER, COLLAPSED, WORSE, Correct, Judgement, judge, signed
 from iskit.views.plots import PALETTE, styled
@@ -62,7 +62,7 @@ def verdict(
     *,
     outputs: Path | None = None,
     chance: float | None = None,
-    correct: Correct | None = None,
+    correct: Correct | None = correct_of,
 ) -> Verdict:
     """Judges the finished runs of a study by the contrasts that its file names beforehand.
 

@@ -133,7 +133,7 @@ def test_new_findings_are_passed_on_and_absent_in_older_runs(tmp_path):
     frame = iskit.results(outputs=tmp_path).set_index("seed")
     assert frame.loc[1, ["unique", "plan_kind", "plan_deep_er", "sampler"]].tolist() == [7, "a", 1.5, "unif"]
     assert frame.loc[2, ["unique", "plan_kind", "plan_deep_er"]].isna().all()
-    assert {"specs_sampler", "data_digest", "identity"}.isdisjoint(frame)
+    assert {"specs_sampler", "data_source", "identity"}.isdisjoint(frame)
 
 
 # Copies
