@@ -62,6 +62,11 @@ class Budget:
     amount: a share in (0, 1] of the full run for the units `backward` (examples trained, the paper's budget) and
     `cost` (forward + 2 x backward passes); a number of seconds of training for `seconds`.
     full: examples of the full run, epochs x N.
+
+    A run ends at the first step at or past its budget: in `backward` less than one batch past it, in `cost` less than
+    what training one batch costs, 3 x batch_size forward passes. For what a step scores is in `cost` a part of it, and
+    may be many times that: so candidates are scored only if that leaves something to train with (`affords`). Else
+    they are trained as they come, and a walk that would only score is one that trains.
     """
 
     amount: float
@@ -101,6 +106,14 @@ class Budget:
         if self.unit == "cost":
             return meter.cost / (3 * self.examples)
         return meter.training_seconds / self.amount
+
+    def affords(self, t: float, passes: int) -> bool:
+        """Whether at progress t scoring by so many forward passes leaves something of the budget to train with.
+
+        Always in `backward`, where scoring is free, and in seconds, where its price is not known beforehand.
+        """
+        whole = 3 * self.examples
+        return self.unit != "cost" or round(t * whole) + passes < whole  # rounded, t x whole is the meter's cost again
 
     @property
     def examples(self) -> int:

@@ -58,6 +58,19 @@ class Card:
         return cls(name, head.strip(), **{key: fields[key] for key in CARD_FIELDS})
 
 
+def met(
+    revised: Mapping[str, int],
+    values: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    write: Callable[[Any], str] = repr,
+) -> dict[str, int]:
+    """The entries of `revised` that concern these values: `name=value` that value, written by `write`; `name` any but
+    the default; an empty name all."""
+    concerned = {"", *(f"{name}={write(value)}" for name, value in values.items())}
+    concerned |= {name for name, value in values.items() if value != defaults[name]}
+    return {key: number for key, number in revised.items() if key in concerned}
+
+
 class Registry(Generic[T]):
     """The known parts of one kind (`sampler`, `model`, ...), found by name or alias, without regard to case."""
 
@@ -68,11 +81,16 @@ class Registry(Generic[T]):
         self._names: dict[str, str] = {}  # of every name and alias in lower case
         self._parsed = lru_cache(maxsize=4096)(self._parse)  # a grid asks for few specs, thousands of times
         self._options = lru_cache(maxsize=None)(self._keywords)
+        self._revised: dict[str, Mapping[str, int]] = {}
 
-    def register(self, name: str, *aliases: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
+    def register(
+        self, name: str, *aliases: str, revised: Mapping[str, int] | None = None
+    ) -> Callable[[Callable[..., T]], Callable[..., T]]:
         """Decorator: makes a class or function known. ValueError if one of its names is taken.
 
-        aliases: other spellings, the first of them as papers write it.
+        aliases: other spellings, the first of them as papers write it. revised: what of the part gives other numbers
+        than it first did, and the number of its present revision, from 2 on, see `met`: {"": 2} the part as a whole,
+        {"official=True": 2} a value of an option. Run ids hold it, so that runs of before stay what they say.
         """
 
         def add(part: Callable[..., T]) -> Callable[..., T]:
@@ -81,7 +99,10 @@ class Registry(Generic[T]):
                 if word in self._names:
                     raise ValueError(f"{self.kind} {word!r} is registered already")
             self._names.update(dict.fromkeys(words, name))
-            self._parts[name], self._aliases[name] = part, aliases
+            self._parts[name], self._aliases[name], self._revised[name] = part, aliases, revised or {}
+            for key in self._revised[name]:
+                if key.partition("=")[0] not in ("", *self.options(name)):
+                    raise ValueError(f"{self.kind} {name!r} has no option for the revision of {key!r}")
             return part
 
         return add
@@ -151,6 +172,13 @@ class Registry(Generic[T]):
         known = self.options(name)
         text = ", ".join(f"{k}={v!r}" for k, v in sorted(options.items()) if v != known[k].default)
         return f"{name}({text})" if text else name
+
+    def revisions(self, spec: str) -> dict[str, int]:
+        """What of a spec was revised, and its number, like {"selective_backprop(official=True)": 2}; or nothing."""
+        name, options = self.parse(spec)
+        defaults = {key: p.default for key, p in self.options(name).items()}
+        found = met(self._revised[name], defaults | options, defaults)
+        return {f"{name}({key})" if key else name: number for key, number in found.items()}
 
     def partial(self, spec: str) -> Callable[..., T]:
         """The part with its options set, waiting for what the program supplies."""

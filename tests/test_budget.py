@@ -67,6 +67,18 @@ def test_spent(unit, amount, meter, spent):
     assert Budget(amount, unit, full=1000).spent(meter) == pytest.approx(spent, rel=1e-15)
 
 
+def test_scoring_must_leave_something_to_train_with_where_it_is_paid_for():
+    for full in (1000, 1437 * 60, 50_000 * 200):
+        budget = Budget(0.29, "cost", full)
+        whole = 3 * budget.examples
+        for cost in (0, 7, whole // 3, whole - 12, whole - 1):
+            t = budget.spent(Meter(forward_only=cost))
+            assert budget.affords(t, whole - cost - 1)
+            assert not budget.affords(t, whole - cost)
+    for unit in ("backward", "seconds"):
+        assert Budget(0.5, unit, full=1000).affords(0.999, 10**9)
+
+
 @pytest.mark.parametrize("unit", ["backward", "cost"])
 def test_the_end_is_exact(unit):
     """No rounding decides whether a step is the last: 1 is reached with the last example, not before, not after."""

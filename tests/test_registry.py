@@ -253,3 +253,46 @@ def test_an_alias_class_may_bring_its_own_card():
     own: Registry[object] = Registry("thing")
     own.register("other")(type("Other", (), {"__doc__": CARD, "__module__": __name__}))
     assert own.card("OTHER").summary == "Does a thing."
+
+
+motors: Registry[None] = Registry("motor")
+
+
+@motors.register("drill", "D", revised={"": 3, "hammer=True": 2, "speed": 4, "bit='wood'": 2})
+def drill(supplied: int = 0, *, hammer: bool = False, speed: float = 1.0, bit: str = "metal") -> None: ...
+
+
+@motors.register("fan")
+def fan() -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("spec", "revisions"),
+    [
+        ("fan", {}),
+        ("drill", {"drill": 3}),
+        ("D(hammer=False, speed=1)", {"drill": 3}),
+        ("drill(hammer=true)", {"drill": 3, "drill(hammer=True)": 2}),
+        ("drill(speed=2)", {"drill": 3, "drill(speed)": 4}),  # any value but the default
+        ("drill(bit='wood')", {"drill": 3, "drill(bit='wood')": 2}),
+        ("drill(bit='stone')", {"drill": 3}),
+    ],
+)
+def test_what_of_a_part_was_revised(spec, revisions):
+    assert motors.revisions(spec) == revisions
+
+
+def test_a_value_of_an_option_may_be_revised_that_is_its_default():
+    gears: Registry[None] = Registry("gear")
+
+    @gears.register("worm", revised={"teeth=10": 2})
+    def worm(*, teeth: int = 10) -> None: ...
+
+    assert gears.revisions("worm") == gears.revisions("worm(teeth=10)") == {"worm(teeth=10)": 2}
+    assert gears.revisions("worm(teeth=11)") == {}
+
+
+def test_a_revision_of_an_option_that_is_not_there_is_an_error():
+    gears: Registry[None] = Registry("gear")
+    with pytest.raises(ValueError, match="gear 'screw' has no option for the revision of 'heda=2'"):
+        gears.register("screw", revised={"heda=2": 2})(lambda *, head=1: None)

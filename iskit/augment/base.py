@@ -78,6 +78,11 @@ class Pipeline:
         stages = [augments.canonical(part) for part in spec.split("|")]
         return "|".join(stage for stage in stages if stage != "none") or "none"
 
+    @classmethod
+    def revisions(cls, spec: str) -> dict[str, int]:
+        """As `Registry.revisions`, of all stages."""
+        return {key: number for part in spec.split("|") for key, number in augments.revisions(part).items()}
+
     def bind(self, *, seed: int, pad: int, flip: bool, mean: tuple[float, ...] = (0.0,)) -> None:
         for place, stage in enumerate(self.stages):
             stage.bind(seed=seed, place=place, pad=pad, flip=flip, mean=mean)

@@ -100,13 +100,13 @@ def fit(
     model.train()
     try:
         for image, target in loader:
-            t = loader.t
+            share = loader.rate(factor)
             with guard("model and loss cannot take a batch of the training set", "change them, or batch_size"):
                 logits = model(image)
                 losses = loss(logits, target)
             loader.reduce(losses, logits).backward()
             for group, rate in zip(stepper.param_groups, highest, strict=True):
-                group["lr"] = rate * factor(t)
+                group["lr"] = rate * share
             stepper.step()
             stepper.zero_grad()
             seen += tally(logits.detach(), target, losses.detach(), classes)

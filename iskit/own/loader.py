@@ -45,6 +45,7 @@ def wrap(
             optimizer.step()
             optimizer.zero_grad()
 
+    A learning rate that falls over the run is set before the step, e.g. to 0.1 * loader.rate(lambda t: 1 - t).
     dataset: two tensors (input, target), a TensorDataset, or a data set with __len__ and __getitem__ that gives such
     pairs; its random transforms draw alike in any process and after a restart. Targets are class ids, rows that sum
     to 1, or, for samplers that look at no labels, anything.
@@ -157,6 +158,14 @@ class BudgetedLoader:
         finally:
             self.watch.switch(None)
             self.watch.settle()
+
+    def rate(self, schedule: Callable[[float], float]) -> float:
+        """The factor of the learning rate for the batch handed out, as the sampler wants it; ask before `reduce`.
+
+        schedule: gives it for a share of the run in [0, 1], mostly t: lambda t: 1 - t, say. Some methods have a clock
+        or a factor of their own, such as selective_backprop(official=True).
+        """
+        return self.sampler.rate(self.t, schedule)
 
     def reduce(self, loss: Tensor, logits: Tensor) -> Tensor:
         """The scalar to minimise, from the losses (b,) and logits (b, C) of the batch handed out. Counts the step.

@@ -58,29 +58,34 @@ class OwnProxy:
     def _train(self, network: nn.Module, epochs: int, train: Tensor, held: Tensor | None) -> ProxyRun:
         optimizer = torch.optim.Adam(network.parameters(), LR)
         correct = torch.zeros(epochs, len(train), dtype=torch.bool, device=self.device)
-        answers: list[ProxyRun] = []
+        # Even batches, none smaller than batch_size: batch norm has no variance of a last one of one example.
+        parts = max(1, len(train) // self.batch_size)
+        best: ProxyRun | None = None
+        lowest = torch.inf
         for epoch in range(epochs):
             network.train()
             order = permutation(self.seed, Stream.ORDER, epoch, len(train)).to(self.device)
-            rows = iter(order.split(self.batch_size))
-            for image, label in self._fetch(train[order], epoch):
+            batches = order.tensor_split(parts)
+            fetched = self._fetch(train[order], list(map(len, batches)), epoch)
+            for rows, (image, label) in zip(batches, fetched, strict=True):
                 logits = network(image)
                 F.cross_entropy(logits, label).backward()
                 optimizer.step()
                 optimizer.zero_grad()
-                correct[epoch, next(rows)] = logits.argmax(1) == label
+                correct[epoch, rows] = logits.argmax(1) == label
             self.meter.prepared += 3 * len(train)
             if held is not None or epoch == epochs - 1:
-                answers.append(self._ask(network, train if held is None else held, correct))
-        best = min(answers, key=lambda answer: answer.loss.mean().item())
-        if not best.loss.isfinite().all():
+                answer = self._ask(network, train if held is None else held, correct)
+                if (mean := answer.loss.mean().item()) < lowest:
+                    lowest, best = mean, answer
+        if best is None:  # no mean was a number: NaN is below nothing
             raise Diverged("the loss of the proxy model is not a finite number: choose another one")
         return best
 
     def _ask(self, network: nn.Module, index: Tensor, correct: Tensor) -> ProxyRun:
         logits, labels = [], []
         with penultimate(network) as feature, eval_mode(network), torch.no_grad():
-            for image, label in self._fetch(index, 0):
+            for image, label in self._fetch(index, sizes(len(index), self.batch_size, self.batch_size), 0):
                 logits.append(network(image))
                 check_logits(logits[-1], len(label))
                 labels.append(label)
@@ -89,7 +94,7 @@ class OwnProxy:
         loss = F.cross_entropy(given, torch.cat(labels), reduction="none")
         return ProxyRun(correct, loss, given, torch.cat(feature))
 
-    def _fetch(self, index: Tensor, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        for image, target in self.data.fetch(index, sizes(len(index), self.batch_size, self.batch_size), epoch):
+    def _fetch(self, index: Tensor, sizes: list[int], epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        for image, target in self.data.fetch(index, sizes, epoch):
             label, _ = read_target(target, self.classes)
             yield image.to(self.device), label.to(self.device)

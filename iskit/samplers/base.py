@@ -4,7 +4,7 @@ Importance sampling is nothing but weights, and there are three places to put th
 an epoch (`plan`), over candidates once a step (`select`), over the batch once a backward pass (`reduce`).
 """
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -118,6 +118,8 @@ class Sampler:
     """
 
     needs_labels = False  # True if a hook reads labels, targets or probabilities: then data without classes is refused
+    epochs_apart = False  # True if examples of two epochs are not to be mixed with each other
+    price = 1  # forward passes that scoring a candidate costs, if `select` scores any
     needs_parts = False  # True if `finish` reads what mixed rows are made of: then batches carry their parts
     told: tuple[Tensor | float, ...] = ()  # in a tuple: what is told is no state
     n: int
@@ -153,8 +155,8 @@ class Sampler:
         """How many augmented candidates the next `select` wants to see."""
         return self.batch_size
 
-    def size(self) -> int:
-        """How many rows the next step trains; the kept rows wait until there are as many."""
+    def size(self, waiting: int) -> int:
+        """How many rows the next step trains, at least 1; kept ones, now `waiting`, wait until there are so many."""
         return self.batch_size
 
     def select(self, pool: Batch, score: Score) -> tuple[Tensor, Tensor] | None:
@@ -167,6 +169,14 @@ class Sampler:
     def finish(self, batch: Batch) -> Batch:
         """Once a step: the full batch, about to be trained."""
         return batch
+
+    def rate(self, t: float, schedule: Callable[[float], float]) -> float:
+        """Once a step, for the batch about to be trained, at progress t: the factor of the highest learning rate.
+
+        schedule: gives it for a share of the run in [0, 1]. A method with a clock of its own asks it for another share
+        than t, one that steps further or less far multiplies what it says.
+        """
+        return schedule(t)
 
     def reduce(self, loss: Tensor, weight: Tensor) -> Tensor:
         """Once a backward pass: (b,) losses and weights -> the scalar to minimise."""

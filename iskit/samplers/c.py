@@ -4,7 +4,7 @@ cite: Chang, Learned-Miller & McCallum 2017, "Active Bias" (c-SGD, as in Arazo e
 changes: which examples, once an epoch
 passes: none extra
 rule: as p, with s = m (1 - m): largest at m = 1/2; of the never trained, m is the current maximum, so s is small
-differs: as p, also under ricap(official=True)
+differs: as p, also with official=True and under ricap(official=True)
 neutral: budget=1
 """
 

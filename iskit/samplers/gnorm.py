@@ -83,6 +83,7 @@ class GradientNorm(Sampler):
         self.presample, self.form, self.k, self.control = presample, FORMS[form], k, control
         self.exact, self.by_logits = score == "full", cross_entropy if score == "loss" else bound
         self.tau_min = self.form.tau_min(presample) if tau_min is None else tau_min
+        self.price = 3 if self.exact else 1
 
     def bind(self, *, label: Tensor, budget: Budget, epochs: int, batch_size: int, seed: int) -> None:
         super().bind(label=label, budget=budget, epochs=epochs, batch_size=batch_size, seed=seed)
@@ -94,23 +95,26 @@ class GradientNorm(Sampler):
             )
         self.tau = torch.zeros((), device=self.device)
         self.pools = torch.zeros((), dtype=torch.int64)  # drawn from so far; on the host
-        self.scored, self.trained = batch_size, batch_size  # of the step at hand
+        # Of the step at hand; on the host. A run in the user's own loop may be saved amid a step.
+        self.scored, self.trained = torch.tensor(batch_size), torch.tensor(batch_size)
 
     @property
     def on(self) -> bool:
-        return self.scored > self.trained
+        return int(self.scored) > int(self.trained)
 
     def candidates(self) -> int:
         tau = self.tau.item()  # the step's only wait for a GPU
-        self.scored = self.trained = self.batch_size
+        scored = trained = self.batch_size
         if tau > self.tau_min:
             scored, trained = self.form.sizes(tau, self.batch_size, self.presample)
-            if scored > trained:
-                self.scored, self.trained = scored, trained
-        return self.scored
+            if scored <= trained:
+                scored = trained = self.batch_size
+        self.scored.fill_(scored)
+        self.trained.fill_(trained)
+        return scored
 
-    def size(self) -> int:
-        return self.trained
+    def size(self, waiting: int) -> int:
+        return int(self.trained)
 
     def select(self, pool: Batch, score: Score) -> tuple[Tensor, Tensor] | None:
         if not self.on:
@@ -120,7 +124,7 @@ class GradientNorm(Sampler):
             s = permuted(s, self.seed, int(self.pools))
         g = self.distribution(s)
         self.tell(distance(g))
-        draws = torch.from_numpy(generator(self.seed, Stream.CHOICE, int(self.pools)).random(self.trained))
+        draws = torch.from_numpy(generator(self.seed, Stream.CHOICE, int(self.pools)).random(int(self.trained)))
         self.pools += 1
         rows = with_replacement(g, draws.to(self.device, non_blocking=True))
         return rows, self.weight(g[rows], len(g)).float()

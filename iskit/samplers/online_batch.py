@@ -2,7 +2,7 @@
 
 cite: Loshchilov & Hutter 2015, "Online Batch Selection for Faster Training of Neural Networks"
 changes: which examples, once an epoch
-passes: none extra; N forward passes each `recompute` epochs if that is set
+passes: none extra; N forward passes each `recompute` epochs if that is set, and in unit=cost the budget pays for them
 rule: r = 1 .. N the rank by last known loss, highest first, never trained before all, ties at random;
   P(r) proportional to exp(-log(s_e) r / N), s_e = pressure ** (1 - t); N x B draws by P without replacement, no
   weights: biased on purpose. Under mixing the loss is that of the mixed row, kept under its own example
@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from iskit.budget import Budget
 from iskit.errors import InputError
 from iskit.randomness import Stream, permutation, uniform_all
 from iskit.samplers.base import Batch, Score, samplers
@@ -38,7 +39,16 @@ class OnlineBatch(LastLoss):
         self.pressure, self.recompute, self.control = pressure, recompute, control
         self.needs_labels = recompute > 0
 
+    def bind(self, *, label: Tensor, budget: Budget, epochs: int, batch_size: int, seed: int) -> None:
+        super().bind(label=label, budget=budget, epochs=epochs, batch_size=batch_size, seed=seed)
+        self.spent = torch.tensor(2**62)  # the first epoch that was too late for a walk that only scores; on the host
+
     def plan(self, t: float, epoch: int, size: int) -> Tensor | None:
+        # A walk that cannot be paid whole is not begun. Before its end one more batch may be trained, and its last pool
+        # is paid whole, though some of its rows are of the next epoch.
+        price = self.n + 4 * self.batch_size
+        if self.recompute and self.only_scores(epoch) and not self.budget.affords(t, price):
+            self.spent.clamp_(max=epoch)
         if size >= self.n or (self.recompute and self.only_scores(epoch)):
             return None
         loss = permuted(self.loss, self.seed, epoch) if self.control else self.loss
@@ -59,7 +69,7 @@ class OnlineBatch(LastLoss):
 
     def only_scores(self, epoch: Any) -> Any:
         """Whether an epoch (int), or each of several (array), is a walk that trains nothing."""
-        return epoch % (self.recompute + 1) == self.recompute
+        return (epoch % (self.recompute + 1) == self.recompute) & (epoch < int(self.spent))
 
     def select(self, pool: Batch, score: Score) -> tuple[Tensor, Tensor] | None:
         if not self.recompute:

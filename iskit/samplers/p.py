@@ -6,7 +6,8 @@ passes: none extra
 rule: m_i = mean over the times i was trained of (1 - p_i), the current maximum if never;
   P_i = (s_i + eps) / sum, s = m, eps = mean(s); N x B draws by P without replacement, no weights: biased on purpose
 differs: from the official code: partial batches are carried over; scores stay with their own examples under RICAP,
-  but with augment ricap(official=True), where they go to the wrong ones as they do there
+  but with augment ricap(official=True), where they go to the wrong ones as they do there; official=True:
+  a warm-up of k epochs has k - 1 of them, as the code counts from 1 and asks for less than k
 neutral: budget=1
 """
 
@@ -23,14 +24,24 @@ from iskit.samplers.draw import distance, permuted, successive
 @samplers.register("p", "p-SGD")
 class P(Sampler):
     """warmup: share of the run sampled uniformly; smooth: add the mean score to all; average: of all predictions
-    so far, else the last one; control: permute the scores among the examples."""
+    so far, else the last one; official: the warm-up of the published code, in epochs and one epoch short; control:
+    permute the scores among the examples."""
 
     needs_labels = True
 
-    def __init__(self, *, warmup: float = 0.0, smooth: bool = True, average: bool = True, control: bool = False):
+    def __init__(
+        self,
+        *,
+        warmup: float = 0.0,
+        smooth: bool = True,
+        average: bool = True,
+        official: bool = False,
+        control: bool = False,
+    ):
         if not 0 <= warmup <= 1:
             raise InputError(f"sampler option warmup={warmup!r} must be a share of the run between 0 and 1")
-        self.warmup, self.smooth, self.average, self.control = warmup, smooth, average, control
+        self.warmup, self.smooth, self.average = warmup, smooth, average
+        self.official, self.control = official, control
 
     def bind(self, *, label: Tensor, budget: Budget, epochs: int, batch_size: int, seed: int) -> None:
         super().bind(label=label, budget=budget, epochs=epochs, batch_size=batch_size, seed=seed)
@@ -40,7 +51,9 @@ class P(Sampler):
     def plan(self, t: float, epoch: int, size: int) -> Tensor | None:
         if size >= self.n:
             return None
-        score = self.probability() if t >= self.warmup else torch.ones(self.n, device=self.device)
+        # As published: `epoch < warmup`, the first epoch being 1.
+        warm = epoch + 1 < round(self.warmup * self.epochs) if self.official else t < self.warmup
+        score = torch.ones(self.n, device=self.device) if warm else self.probability()
         self.tell(distance(score))
         if self.control:
             score = permuted(score, self.seed, epoch)

@@ -8,13 +8,17 @@ rule: H = the last 1024 losses (N if less), this pool's among them; percentile_i
   Not given, beta spends the budget with epoch T: keep = (B T - 1) / (T - 1), beta = 1 / keep - 1; if B T < 2,
   everything is trained only until H is full. Mixed candidates are scored as mixed, with their soft targets
 differs: from the official code: H starts with the first epoch's training losses, not empty; beta follows the budget,
-  not 3; a kept row keeps its own mixed target. official=True: H is empty when selection begins, beta=3 if not given,
-  and the code's defect: all rows of a batch are given the first one's mixing weights (lam of mixup, the areas of
-  ricap's patches by their place) though they come from many batches of candidates; without mixing there is none.
+  not 3; a kept row keeps its own mixed target; the learning rate follows the budget spent; kept rows wait for a full
+  batch. official=True: H is empty when selection begins, beta=3 if not given; the learning rate follows the candidates
+  shown (after the first of 12 epochs still 11/12 of it), at its end from T epochs on; an epoch's last rows are trained
+  at its end, however few, but for a single one, which batch norm cannot take; and the code's defect: all rows of a
+  batch are given the first one's mixing weights (lam of mixup, the areas of ricap's patches by their place) though
+  they come from many batches of candidates; without mixing there is none.
   With its documented spelling `ricap` that code trains without RICAP, as it compares with "RICAP": not so here
 neutral: beta=0
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -28,7 +32,7 @@ from iskit.samplers.base import Batch, Outcome, Sampler, Score, samplers
 from iskit.samplers.draw import distance, permuted
 
 
-@samplers.register("selective_backprop", "SB", "selective_backpropagation")
+@samplers.register("selective_backprop", "SB", "selective_backpropagation", revised={"official=True": 2})
 class SelectiveBackprop(Sampler):
     """beta: how sharply high losses are preferred, None derives it from the budget; history: losses in H;
     stale: scores an example only every so many epochs, and else takes its last loss (StaleSB);
@@ -53,7 +57,7 @@ class SelectiveBackprop(Sampler):
                 raise InputError(f"sampler option {name}={value} must be at least 1")
         self.given = 3.0 if official and beta is None else beta
         self.history, self.stale, self.official, self.control = history, stale, official, control
-        self.needs_parts = official
+        self.needs_parts = self.epochs_apart = official
 
     def check(self, *, budget: float, unit: str, epochs: int, batch_size: int) -> None:
         if self.history < batch_size:
@@ -76,7 +80,8 @@ class SelectiveBackprop(Sampler):
             )
         self.beta = self.derived() if self.given is None else self.given
         # Candidates before the first pool that is scored: the official H is read as if they had not been.
-        self.unknown = self.warmup // batch_size * batch_size if self.official else 0
+        whole = self.warmup if self.warmup == self.n else self.warmup // batch_size * batch_size
+        self.unknown = whole if self.official else 0
         self.seen = torch.zeros((), dtype=torch.int64)  # candidates; stays on the host, which steers by it
         self.chosen = torch.zeros((), dtype=torch.int64)  # of those that were scored; on the host too
         self.last = torch.zeros(self.n if self.stale > 1 else 0, device=self.device)
@@ -93,6 +98,17 @@ class SelectiveBackprop(Sampler):
                 "raise budget above 0.34, or give the sampler option beta, such as 3, which ends before the last epoch"
             )
         return 1 / keep - 1
+
+    def candidates(self) -> int:
+        """Officially no pool reaches into the next epoch."""
+        return min(self.batch_size, self.n - int(self.seen) % self.n) if self.official else self.batch_size
+
+    def size(self, waiting: int) -> int:
+        ended = self.official and int(self.seen) % self.n == 0
+        return waiting if ended and 1 < waiting < self.batch_size else self.batch_size
+
+    def rate(self, t: float, schedule: Callable[[float], float]) -> float:
+        return schedule(min(int(self.seen) / self.budget.full, 1.0) if self.official else t)
 
     def select(self, pool: Batch, score: Score) -> tuple[Tensor, Tensor] | None:
         first = int(self.seen)

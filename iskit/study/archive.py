@@ -26,6 +26,7 @@ def results(study: str | None = None, outputs: Path | None = None) -> pd.DataFra
     speedup: percent of the time of training and scoring saved against the mean of the full sgd runs of the same task
     (SAME_TASK: data, settings that cost time, machine), 100 (1 - seconds / seconds of sgd); NaN without one.
     Preparation (`seconds_prepare`: proxy runs and the like) is not counted.
+    revision: what of the run had been revised when it was made, as `unit=cost:2`; of an older run less, or nothing.
     An empty frame if there is no run. Its attrs name what was left out: `damaged`, folder -> what is wrong, and
     `copies`, folder -> the run's own folder: copied folders count once.
     """
@@ -107,9 +108,9 @@ KEYS = [*TASK, "augment", "sampler", "budget"]
 
 def also_varies(frame: pd.DataFrame) -> list[str]:
     """What determines results or their cost, beside seed and KEYS, and is not the same in all of these runs:
-    settings, the machine and the precision used, the content of a file of weights."""
+    settings, the machine and the precision used, the content of a file of weights, the revision."""
     settings = [name for name in Experiment.help() if name not in (*KEYS, *BYSTANDERS, "seed")]
-    return _varying(frame, [*settings, *MACHINE, "weights"])
+    return _varying(frame, [*settings, *MACHINE, "weights", "revision"])
 
 
 def told_apart_by(frame: pd.DataFrame) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 from iskit.budget import UNITS, Budget
 from iskit.errors import InputError, shown, suggest
 from iskit.inputs import typed
+from iskit.registry import met
 
 CHOICES = {
     "unit": UNITS,
@@ -23,6 +24,13 @@ MODELS = 1000  # kept of a run, at most
 NAME_BYTES = 200  # of a folder's name that settings make; file systems take 255
 # What leaves the numbers of a run as they are; everything else enters its id.
 BYSTANDERS = ("study", "data_dir", "compile", "keep_model")
+# The settings that the first run ids were made of. Later ones enter an id only when they are not at their default.
+FIRST = (
+    "dataset", "validation", "model", "sampler", "augment", "budget", "unit", "epochs", "batch_size", "optimizer", "lr",
+    "schedule", "momentum", "weight_decay", "seed", "evals", "device", "precision", "deterministic",
+)  # fmt: skip
+# Values of settings whose numbers are no longer those of the first version, see `iskit.registry.met`.
+REVISED = {"unit=cost": 2}
 
 
 def _setting(default: Any, text: str) -> Any:
@@ -47,7 +55,7 @@ class Experiment:
     batch_size: int = _setting(32, "examples a step")
     optimizer: str = _setting("sgd", "sgd or adam")
     lr: float = _setting(0.1, "highest learning rate")
-    schedule: str = _setting("linear", "learning rate over the run: linear step cosine constant onecycle")
+    schedule: str = _setting("linear", "learning rate over the run: linear step cosine constant onecycle rex wsd")
     momentum: float = _setting(0.9, "of sgd; adam has its own betas")
     weight_decay: float = _setting(1e-4, "on all parameters")
     seed: int = _setting(1, "of everything random: a run is one seed")
@@ -101,17 +109,30 @@ class Experiment:
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
-    def run_id(self, canonical: Mapping[str, str]) -> str:
+    def revisions(self) -> dict[str, int]:
+        """What of the settings themselves, not of the parts they name, was revised, and its number."""
+        return met(REVISED, self.to_dict(), _defaults(), str)
+
+    def run_id(self, canonical: Mapping[str, str], revisions: Mapping[str, int] | None = None) -> str:
         """A readable name that ends in a hash of what determines the result.
 
         canonical: the specs (sampler, ...) in their canonical spelling, so that synonyms share a run.
+        revisions: what of parts and settings was revised: a run of before it keeps its id, and is not taken for one
+        of after it.
         """
-        settings = {**self.to_dict(), **canonical}
-        decisive = {key: value for key, value in settings.items() if key not in BYSTANDERS}
+        settings, defaults = {**self.to_dict(), **canonical}, _defaults()
+        later = {key for key in defaults if key not in FIRST and settings[key] == defaults[key]}
+        decisive = {key: value for key, value in settings.items() if key not in BYSTANDERS and key not in later}
+        if revisions:
+            decisive["revisions"] = dict(revisions)
         digest = hashlib.blake2b(json.dumps(decisive, sort_keys=True).encode(), digest_size=5).hexdigest()
         words = [settings["sampler"], f"{self.budget:g}", settings["augment"], f"s{self.seed}"]
         readable = "-".join(re.sub(r"[^\w.=]+", "_", word).strip("_") for word in words)
         return f"{readable.encode()[:NAME_BYTES].decode(errors='ignore')}-{digest}"
+
+
+def _defaults() -> dict[str, Any]:
+    return {f.name: f.default for f in dataclasses.fields(Experiment)}
 
 
 def check_names(settings: Iterable[str], also: Iterable[str] = ()) -> None:

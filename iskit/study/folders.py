@@ -20,7 +20,7 @@ from iskit.inputs import typed
 from iskit.study.experiment import BYSTANDERS, Experiment
 
 CACHE = ".results.parquet"
-FORMAT = 2  # of the cache
+FORMAT = 3  # of the cache
 STALE_SECONDS = 3600  # a temporary of the cache that old belongs to a process that was killed
 FILES = ("result.json", "params.yaml")
 # What the kit counts on in result.json, with the names of its parts joined; whatever else stands there is passed on.
@@ -105,12 +105,13 @@ def _stamp(folder: Path) -> str:
 
 
 def _read(folder: Path, stamp: str) -> Finished:
-    settings, found = _settings(folder), _found(folder)
+    found, revisions = _found(folder)
+    settings = _settings(folder, revisions)
     decisive = {name: value for name, value in settings.items() if name not in BYSTANDERS}
     return Finished(stamp, files.digest([decisive, found]), settings | found | settings)  # no finding hides a setting
 
 
-def _settings(folder: Path) -> dict[str, Any]:
+def _settings(folder: Path, revisions: Mapping[str, int]) -> dict[str, Any]:
     text = (folder / "params.yaml").read_bytes()
     try:
         settings = yaml.load(text, QuickLoader if len(text) < DEEP else yaml.SafeLoader)
@@ -122,7 +123,7 @@ def _settings(folder: Path) -> dict[str, Any]:
     complete = experiment.to_dict()
     missing = complete.keys() - settings.keys()
     # A setting that is younger than the run is at its default; the folder's name, a hash of all, says whether it is.
-    if missing and experiment.run_id(_specs(experiment)) != folder.name:
+    if missing and experiment.run_id(_specs(experiment), revisions) != folder.name:
         raise InputError(f"params.yaml lacks {', '.join(sorted(missing))}")
     return complete
 
@@ -133,15 +134,21 @@ def _specs(experiment: Experiment) -> dict[str, str]:
     return canonical(experiment)
 
 
-def _found(folder: Path) -> dict[str, Any]:
+def _found(folder: Path) -> tuple[dict[str, Any], dict[str, int]]:
+    """What result.json holds, flat, and apart from it what had been revised."""
     try:
         found = files.read_json(folder / "result.json")
     except (ValueError, RecursionError):
         raise InputError("result.json is not readable JSON") from None
     if not isinstance(found, dict):
         raise InputError("result.json holds no result")
-    data = found.pop("data", None)  # of runs before it was kept: nothing
-    found = flat(found) | {"data_digest": data.get("digest") if isinstance(data, dict) else None}
+    data, revisions = found.pop("data", None), found.pop("revisions", {})  # of runs before they were kept: nothing
+    if not isinstance(revisions, dict) or not all(type(number) is int for number in revisions.values()):
+        raise InputError("result.json: its revisions must be names and whole numbers")
+    found = flat(found) | {
+        "data_digest": data.get("digest") if isinstance(data, dict) else None,
+        "revision": ", ".join(f"{what}:{number}" for what, number in revisions.items()),
+    }
     missing = [name for name in FOUND if name not in found]
     if missing:
         raise InputError(f"result.json lacks {', '.join(missing)}")
@@ -150,7 +157,7 @@ def _found(folder: Path) -> dict[str, Any]:
         checked = {name: typed(name, found[name], kind) for name, kind in kinds.items()}
     except InputError as error:
         raise InputError(f"result.json: {error}") from None
-    return {RENAMED.get(name, name): value for name, value in (found | checked).items()}
+    return {RENAMED.get(name, name): value for name, value in (found | checked).items()}, revisions
 
 
 def flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:

@@ -118,3 +118,15 @@ def canonical(experiment: Experiment) -> dict[str, str]:
     file = weights(experiment.model)
     spelt = {name: spell(getattr(experiment, name)) for name, spell in SPELLING.items()}
     return {**({"weights": file} if file else {}), **spelt}
+
+
+def revisions(experiment: Experiment) -> dict[str, int]:
+    """What of the experiment gives other numbers than it first did, and the number of its present revision."""
+    return {
+        **datasets.revisions(experiment.dataset),
+        **models.revisions(experiment.model),
+        **samplers.revisions(experiment.sampler),
+        **Pipeline.revisions(experiment.augment),
+        **schedules.revisions(experiment.schedule),
+        **experiment.revisions(),
+    }

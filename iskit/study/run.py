@@ -22,12 +22,12 @@ from iskit.models import models
 from iskit.study import folder
 from iskit.study.experiment import Experiment
 from iskit.study.machine import decided
-from iskit.study.parts import build, canonical, choose, load, parts, source
+from iskit.study.parts import build, canonical, choose, load, parts, revisions, source
 from iskit.study.summary import summary
 from iskit.training import probe
 from iskit.training.trainer import Trainer
 
-FORMAT = 3  # of checkpoints: one of another version of this code cannot be gone on with
+FORMAT = 4  # of checkpoints: one of another version of this code cannot be gone on with
 NO_MEMORY = ("out of memory", "ALLOC_FAILED", "DefaultCPUAllocator")  # how cuBLAS, cuDNN and the host put it
 
 _compiled: dict[tuple, nn.Module] = {}  # the last run's model, if it was compiled and the run is over
@@ -70,8 +70,9 @@ class Run:
         self.experiment, self.plan = experiment, plan
         self.checkpoint_seconds = checkpoint_seconds
         parts(experiment)
-        self.specs = canonical(experiment)
-        self.path = (outputs or files.root() / "outputs") / experiment.study / experiment.run_id(self.specs)
+        self.specs, self.revisions = canonical(experiment), revisions(experiment)
+        name = experiment.run_id(self.specs, self.revisions)
+        self.path = (outputs or files.root() / "outputs") / experiment.study / name
         self.trainer: Trainer | None = None  # to be watched while it trains; a later run may take over its model
 
     @property
@@ -302,7 +303,8 @@ class Run:
             self._keep(trainer)
             files.write(self.path / "correct.npy", _saver(np.packbits(trainer.correct.cpu().numpy())))
             # Last, for it is what makes the run finished.
-            found = {**summary(trainer), "specs": self.specs, "plan": self.plan, "data": origin}
+            asked = {"specs": self.specs, "revisions": self.revisions, "plan": self.plan, "data": origin}
+            found = {**summary(trainer), **asked}
             files.write_json(self.path / "result.json", found)
             with suppress(OSError):  # the next who opens the folder does it
                 self._status("finished", t=1.0)

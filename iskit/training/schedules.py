@@ -1,6 +1,6 @@
 """Learning-rate schedules: functions of progress t in [0, 1), so that every budget sees the whole schedule."""
 
-from math import cos, pi
+from math import cos, pi, sqrt
 
 from iskit.errors import InputError
 from iskit.registry import Registry
@@ -45,6 +45,21 @@ def onecycle(t: float, *, rise: float = 0.3, start: float = 0.04, final: float =
     if t < rise:
         return start + (1 - start) * (1 - cos(pi * t / rise)) / 2
     return final + (1 - final) * (1 + cos(pi * (t - rise) / (1 - rise))) / 2
+
+
+@schedules.register("rex")
+def rex(t: float) -> float:
+    """(1 - t) / (1 - t / 2): high for long, steep at the end (Chen et al. 2022, "REX")."""
+    return (1 - t) / (1 - t / 2)
+
+
+@schedules.register("wsd")
+def wsd(t: float, *, cooldown: float = 0.2) -> float:
+    """1, then 1 - sqrt down to 0 over the last share `cooldown` of the run (Haegele et al. 2024, without warm-up)."""
+    if not 0 < cooldown <= 1:
+        raise InputError(f"schedule=wsd: cooldown={cooldown!r} must be a share of the run above 0 and at most 1")
+    left = min(1.0, (1 - t) / cooldown)  # of the cooldown
+    return 1 - sqrt(1 - left)
 
 
 def _shares(schedule: str, **options: float) -> None:

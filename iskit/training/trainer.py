@@ -85,7 +85,7 @@ class Trainer:
         self.tally = Tally(batch_size, device)
         self.sample = Sample(data, seed)
         self.correct = torch.zeros(len(data.test_label), dtype=torch.bool, device=device)  # at the last evaluation
-        self.times: list[float] = []  # t of each step since the last evaluation
+        self.times: list[tuple[float, float]] = []  # t and learning rate of each step since the last evaluation
         self.started = 0  # steps before those
         self.watch = Stopwatch(self.meter.seconds, device, clock)
         sampler.bind(label=data.label, budget=self.budget, epochs=epochs, batch_size=batch_size, seed=seed)
@@ -138,8 +138,9 @@ class Trainer:
         # Dropout and the like draw from torch's own generator: seeded a step, so nothing has to be saved. Not by
         # torch.manual_seed: where no GPU is in use it keeps a traceback for later, at every call.
         self.generator.manual_seed(torch_seed(self.seed, self.meter.steps))
-        self.rate.fill_(self.lr * self.schedule(t))
-        self.times.append(t)
+        rate = self.lr * self.sampler.rate(t, self.schedule)
+        self.rate.fill_(rate)
+        self.times.append((t, rate))
         key, reason = self._captured(len(batch))
         logits, loss = self.learn(batch.index, batch.image, batch.target, batch.weight, key=key, reason=reason)
         self.sampler.update(Outcome(batch, logits, loss))
@@ -207,10 +208,10 @@ class Trainer:
         if self.tally.alright:
             return
         fine = int(self.tally.fine)
-        t, step = self.times[fine], self.started + fine + 1
+        (t, rate), step = self.times[fine], self.started + fine + 1
         examples = [index for index in self.tally.wrong.tolist() if index >= 0][:10]
         raise Diverged(
-            f"the loss is not a finite number at step {step} (t={t:.3f}, lr={self.lr * self.schedule(t):.3g}) "
+            f"the loss is not a finite number at step {step} (t={t:.3f}, lr={rate:.3g}) "
             f"for the examples {examples}: try lr={self.lr / 10:g}, or precision='float32'"
         )
 
@@ -234,7 +235,7 @@ class Trainer:
         self.watch.settle()
         self._check()
         train_loss, train_accuracy = self.tally.means()
-        rate = self.lr * self.schedule(self.times[-1])
+        _, rate = self.times[-1]
         self._begin_tally()
         self.history.record(
             t=t,

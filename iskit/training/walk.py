@@ -103,15 +103,18 @@ class Batches:
         """Drops what was fetched ahead: the walk has jumped."""
 
     def mix(self, group: Batch, number: int) -> None:
-        """Mixes the batch_size rows of group `number` with each other: images, targets, parts if they are asked for."""
+        """Mixes the rows of group `number` with each other: images, targets, parts if they are asked for."""
 
     def batch(self, t: float, score: Score) -> Batch:
         """The next batch at progress t. RuntimeError if an epoch of candidates (at least PATIENCE) is not kept."""
+        budget, meter, sampler = self.walk.budget, self.walk.meter, self.sampler
         seen = 0
-        while self.kept is None or len(self.kept) < self.sampler.size():
-            pool = self._pool(self.sampler.candidates(), t)
-            chosen = self.sampler.select(pool, score)
-            self.walk.acting.selected(len(pool), chosen, self.sampler.heard())
+        while (waiting := 0 if self.kept is None else len(self.kept)) < (size := sampler.size(waiting)):
+            count = sampler.candidates()
+            paid = budget.affords(budget.spent(meter), count * sampler.price)
+            pool = self._pool(count if paid else self.batch_size, t)
+            chosen = sampler.select(pool, score) if paid else None
+            self.walk.acting.selected(len(pool), chosen, sampler.heard())
             if chosen is not None:
                 rows, weight = chosen
                 pool = pool.take(rows)
@@ -120,12 +123,13 @@ class Batches:
                 self.kept = pool if self.kept is None else Batch.cat([self.kept, pool])
                 seen = 0
             else:
-                seen += self.sampler.candidates()
+                seen += count
                 if seen > max(self.walk.n, PATIENCE):
                     raise RuntimeError(f"sampler kept none of {seen} candidates in a row: loosen its options")
-        batch, self.kept = _split(self.kept, self.sampler.size())
+        assert self.kept is not None  # no sampler asks for 0 rows
+        batch, self.kept = _split(self.kept, size)
         self.walk.acting.trained(len(batch))
-        return self.sampler.finish(batch)
+        return sampler.finish(batch)
 
     def _pool(self, count: int, t: float) -> Batch:
         """`count` candidates, augmented, and mixed in groups of batch_size however many are shown at once."""
@@ -141,7 +145,7 @@ class Batches:
         return pool
 
     def _group(self, t: float) -> Batch:
-        """The next batch_size rows, not mixed."""
+        """The next batch_size rows, not mixed; fewer at the end of an epoch, if the sampler keeps epochs apart."""
         parts = []
         missing = self.batch_size
         while missing:
@@ -150,6 +154,8 @@ class Batches:
             index, epoch, weight = self.walk.take(len(label))
             parts.append(Batch(index, epoch, label, image, target, weight))
             missing -= len(label)
+            if self.sampler.epochs_apart and self.walk.position == len(self.walk.rows):
+                break
         return Batch.cat(parts)
 
     def state_dict(self) -> dict[str, Any]:

@@ -113,7 +113,7 @@ def selections(spec: str, times: int = 1500) -> tuple[list[torch.Tensor], list[t
         n = sampler.candidates()
         chosen = sampler.select(pool_of(n), Losses(LOSSES.repeat(2)[:n]))
         assert chosen is not None
-        assert len(chosen[0]) == sampler.size()
+        assert len(chosen[0]) == sampler.size(0)
         rows.append(chosen[0])
         weights.append(chosen[1])
     return rows, weights, n
@@ -198,7 +198,7 @@ def test_forms_with_smaller_batches_train_exactly_what_they_drew(data, form):
     inner = run.score
     run.score = lambda pool: (pools.append(len(pool)), inner(pool))[1]
     update = run.sampler.update
-    run.sampler.update = lambda outcome: (sizes.add((len(outcome.batch), run.sampler.trained)), update(outcome))
+    run.sampler.update = lambda outcome: (sizes.add((len(outcome.batch), int(run.sampler.trained))), update(outcome))
     for _ in run:
         assert run.feed.kept is None
         run.sampler.tau.fill_(3)

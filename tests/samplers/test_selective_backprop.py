@@ -14,6 +14,7 @@ from iskit.budget import Budget, Meter
 from iskit.data import Dataset
 from iskit.samplers import Batch, Outcome, Sampler, samplers
 from iskit.training.feed import Feed
+from iskit.training.schedules import linear
 
 
 @pytest.fixture(scope="module")
@@ -265,14 +266,14 @@ def test_the_official_history_is_empty_when_selection_begins_and_beta_is_3():
     assert official.beta == 3 != ours.beta
     assert bound_sampler("SB(beta=2, official=True)").beta == 2
     assert bound_sampler("SB(official=True)", unit="seconds").beta == 3
-    for start in (0, 8):
-        assert official.select(pool_of(8, start, n=20), Losses(torch.ones(8))) is None
-        official.update(Outcome(pool_of(8, start, n=20), torch.empty(0), torch.ones(8)))
+    for start, size in ((0, 8), (8, 8), (16, 4)):  # no pool reaches into the next epoch
+        assert official.candidates() == size
+        assert official.select(pool_of(size, start, n=20), Losses(torch.ones(8))) is None
+        official.update(Outcome(pool_of(size, start, n=20), torch.empty(0), torch.ones(size)))
     first, second = (torch.linspace(low, low + 1, 8) for low in (2, 4))
-    rows, _ = official.select(pool_of(8, 16, n=20), Losses(first))
-    assert rows[:4].tolist() == [0, 1, 2, 3]  # the first epoch's last rows are trained whatever they lose
+    official.select(pool_of(8, n=20), Losses(first))
     torch.testing.assert_close(official.percentile(first - 0.01), torch.arange(8).double() / 8)
-    official.select(pool_of(8, 4, n=20), Losses(second))
+    official.select(pool_of(8, 8, n=20), Losses(second))
     torch.testing.assert_close(official.percentile(second - 0.01), torch.arange(8, 16).double() / 16)
 
 
@@ -290,9 +291,9 @@ def feed_of(data: Dataset, sampler: Sampler, augment: str, batch_size: int = 16,
     return Feed(data, sampler, pipeline, budget, Meter(), batch_size, seed)
 
 
-def groups_of(data: Dataset, augment: str, count: int, batch_size: int = 16) -> dict[tuple[int, int], tuple]:
+def groups_of(data: Dataset, augment: str, count: int, official: bool) -> dict[tuple[int, int], tuple]:
     """(epoch, example) -> its number, its row, and the candidates' images, labels, rows and shares of that number."""
-    feed = feed_of(data, samplers.create("sgd"), "none", batch_size)
+    feed = feed_of(data, samplers.create("SB(beta=0, official=True)" if official else "sgd"), "none")
     pipeline, found = Pipeline.parse(augment), {}
     pipeline.bind(seed=3, pad=data.pad, flip=False)
     for number in range(count):
@@ -307,7 +308,7 @@ def groups_of(data: Dataset, augment: str, count: int, batch_size: int = 16) -> 
 @pytest.mark.parametrize("augment", MIXED)
 def test_officially_a_batch_has_the_mixing_weights_of_its_first_row(data, augment, official):
     feed = feed_of(data, samplers.create(f"SB(beta=1, official={official})"), augment)
-    found, wrong, rows_seen = groups_of(data, augment, 200), 0, 0
+    found, wrong, rows_seen = groups_of(data, augment, 200, official), 0, 0
     for _ in range(40):
         batch = feed.batch(0.0, Grey())
         assert batch.parts is batch.share is None
@@ -359,13 +360,77 @@ def test_without_mixing_there_is_no_defect(data):
 
 
 @pytest.mark.parametrize("augment", ["standard", *MIXED])
-def test_keeping_all_the_official_way_is_plain_sgd(data, augment):
+def test_keeping_all_the_official_way_is_plain_sgd_but_for_the_epochs_ends(data, augment):
     sgd, official = (feed_of(data, samplers.create(spec), augment) for spec in ("sgd", "SB(beta=0, official=True)"))
-    for _ in range(20):
+    indices = []
+    for number in range(21):
         one, other = sgd.batch(0.0, Grey()), official.batch(0.0, Grey())
-        assert torch.equal(one.index, other.index)
-        assert torch.equal(one.image, other.image)
-        torch.testing.assert_close(one.target, other.target)
+        assert len(other) == (4 if number % 7 == 6 else 16)  # 100 = 6 x 16 + 4
+        assert other.epoch.tolist() == [number // 7] * len(other)
+        indices.append((one.index, other.index))
+        if number < 6:
+            assert torch.equal(one.index, other.index)
+            assert torch.equal(one.image, other.image)
+            torch.testing.assert_close(one.target, other.target)
+    theirs, ours = (torch.cat(list(each))[:300] for each in zip(*indices, strict=True))
+    assert torch.equal(ours, theirs)
+
+
+def test_officially_an_epochs_last_rows_are_trained_at_its_end_but_for_a_single_one(data):
+    run = trainer(data, "SB(beta=1, official=True)", epochs=24)
+    kept, sizes = [0] * 30, [[] for _ in range(30)]
+    select, update = run.sampler.select, run.sampler.update
+
+    def choose(pool, score):
+        chosen = select(pool, score)
+        assert pool.epoch.unique().numel() == 1
+        kept[int(pool.epoch[0])] += len(pool) if chosen is None else len(chosen[0])
+        return chosen
+
+    run.sampler.select = choose
+    run.sampler.update = lambda outcome: (
+        sizes[int(outcome.batch.epoch[-1])].append(len(outcome.batch)),
+        update(outcome),
+    )
+    for _ in run:
+        pass
+    waiting, last = 0, max(epoch for epoch, batches in enumerate(sizes) if batches)
+    for epoch in range(last):  # in the last one the budget ends
+        full, rest = divmod(waiting + kept[epoch], 16)
+        assert sizes[epoch] == [16] * full + [rest] * (rest > 1)
+        waiting = int(rest == 1)
+    assert last > 8
+    assert any(batches[-1] < 16 for batches in sizes[:last])
+
+
+def test_the_official_learning_rate_follows_the_candidates_shown(data):
+    """After the first of 12 epochs .091, where the budget spent has it at .072."""
+    official, ours = (
+        trainer(data, spec, epochs=12, budget=0.3, evals=1000) for spec in ("SB(beta=3, official=True)", "SB(beta=3)")
+    )
+    for run in (official, ours):
+        rates, shown = [], [0]
+        select = run.sampler.select
+        run.sampler.select = lambda pool, score, select=select, shown=shown: (
+            shown.append(shown[-1] + len(pool)),
+            select(pool, score),
+        )[1]
+        before = 0.0
+        for t in run:
+            share = min(shown[-1] / 1200, 1.0) if run is official else before
+            rates.append(0.1 * linear(share))
+            before = t
+        assert run.history.frame()["lr"].tolist() == rates
+        after = 6 if run is official else 5  # the last step that trains nothing but the first epoch's rows
+        assert rates[after] == pytest.approx(0.1 - 0.1 / 12 if run is official else 0.1 - 0.1 * 80 / 360, rel=1e-4)
+    assert shown[-1] > 100
+
+
+def test_past_the_last_epoch_the_official_learning_rate_stays_at_its_end():
+    sampler = bound_sampler("SB(official=True)", n=64, epochs=10)
+    sampler.seen.fill_(641)
+    assert sampler.rate(0.7, linear) == linear(1.0)
+    assert bound_sampler("SB").rate(0.7, linear) == linear(0.7)
 
 
 @pytest.mark.parametrize("augment", ["standard", "standard|ricap(official=True)"])
@@ -375,9 +440,8 @@ def test_the_official_run_resumes_with_its_waiting_rows(data, augment, tmp_path)
     for _ in whole:
         pass
     for step, _ in enumerate(stopped):
-        if step == 13:
+        if step > 8 and stopped.feed.kept is not None:
             break
-    assert stopped.feed.kept is not None
     assert ("parts" in stopped.feed.state_dict()["kept"]) == ("ricap" in augment)
     torch.save(stopped.state_dict(), tmp_path / "run.pt")
     resumed.load_state_dict(torch.load(tmp_path / "run.pt", weights_only=True))
@@ -390,21 +454,25 @@ def test_the_official_run_resumes_with_its_waiting_rows(data, augment, tmp_path)
 
 @pytest.mark.parametrize("keep", [0.05, 0.2, 0.5])
 @pytest.mark.parametrize("augment", ["mixup(official=True)", "ricap(official=True)"])
-def test_how_many_rows_are_trained_with_another_batchs_weights(data, augment, keep):
+def test_how_many_rows_are_trained_with_another_batchs_weights(augment, keep):
     """With losses that know nothing of the mixing: 97, 89 and 74 % of the rows (97-80 % were found under RICAP and
     98-69 % under mixup).
 
     The first row's own batch of candidates gives what is left of it in the queue: of K ~ Bin(b, keep) kept, met at a
     random one of them, (E[K^2] / E[K] + 1) / 2, itself included.
     """
-    b = 128
+    b, n = 128, 128 * 100
+    blank = torch.zeros(n, 16, 16, 1, dtype=torch.uint8)  # larger than the digits: few areas of ricap's are alike
+    label = torch.arange(n) % 10
+    data = Dataset(blank, label, blank[:1], label[:1], (0.5,), (0.5,), tuple("abcdefghij"), flip=False, pad=1)
     sampler = samplers.create(f"SB(beta={1 / keep - 1}, official=True)")
     feed = feed_of(data, sampler, augment, b)
     sampler.warmup, finish, foreign = 0, sampler.finish, []
     sampler.unknown = 0
 
     def spy(batch: Batch) -> Batch:
-        foreign.append((batch.share != batch.share[0]).any(1).double().mean().item())
+        if len(batch) == b:
+            foreign.append((batch.share != batch.share[0]).any(1).double().mean().item())
         return finish(batch)
 
     sampler.finish = spy

@@ -72,6 +72,22 @@ def test_onecycle(spec, rise):
     assert schedule(1.0) == pytest.approx(1 / 25 / 1e4)
 
 
+def test_rex():
+    by_hand = {0.0: 1, 0.25: 0.75 / 0.875, 0.5: 0.5 / 0.75, 0.9: 0.1 / 0.55, 1.0: 0}
+    assert {t: schedules.create("rex", t) for t in by_hand} == pytest.approx(by_hand)
+    assert all(rate > 1 - t for t, rate in zip(STARTS[1:], ours("rex")[1:], strict=True))  # above linear all the way
+
+
+@pytest.mark.parametrize("cooldown", [0.2, 0.3, 0.5, 1.0])
+def test_wsd(cooldown):
+    spec = f"wsd(cooldown={cooldown})"
+    begin = 1 - cooldown
+    assert ours(spec) == pytest.approx([1 - math.sqrt(max(0, t - begin) / cooldown) for t in STARTS])
+    by_hand = {0.0: 1, begin: 1, begin + cooldown / 4: 0.5, begin + 0.81 * cooldown: 0.1, 1.0: 0}
+    assert {t: schedules.create(spec, t) for t in by_hand} == pytest.approx(by_hand, abs=1e-7)
+    assert [schedules.create("wsd", t) for t in STARTS] == ours("wsd(cooldown=0.2)")
+
+
 @pytest.mark.parametrize("name", list(schedules))
 def test_every_schedule_is_a_share_of_the_highest_rate(name):
     schedule = schedules.partial(name)
@@ -86,7 +102,7 @@ def test_every_schedule_is_a_share_of_the_highest_rate(name):
     "spec",
     ["step(at=(0.5, 2))", "step(at=('a',))", "step(at=(0,))", "step(at=(True,))", "step(factor=-0.1)",
      "step(factor=2)", "onecycle(rise=0)", "onecycle(rise=1)", "onecycle(start=-1)", "onecycle(final=1.5)",
-     "linear(final=2)", "linear(final=-1e-5)"],
+     "linear(final=2)", "linear(final=-1e-5)", "wsd(cooldown=0)", "wsd(cooldown=1.1)", "wsd(cooldown=-0.2)"],
 )  # fmt: skip
 def test_impossible_options_are_refused(spec):
     name, options = schedules.parse(spec)
