@@ -302,7 +302,7 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "open", refuse)  # whoever runs the tests as root may read everything
     frame = iskit.results(outputs=tmp_path)
     assert len(frame) == 1
-    assert frame.attrs["damaged"] == {str(bad): "params.yaml: Permission denied"}
+    assert frame.attrs["damaged"] == {str(bad): "result.json: Permission denied"}
 
 
 def test_a_study_that_may_not_be_read_is_named(tmp_path, monkeypatch):
