@@ -147,7 +147,7 @@ class Run:
 
         try:
             asked = Experiment.parse(yaml.safe_load((self.path / "params.yaml").read_text(encoding="utf-8")))
-            return asked.run_id(canonical(asked)) == self.path.name
+            return asked.run_id(canonical(asked), revisions(asked)) == self.path.name
         except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError):
             return False
 

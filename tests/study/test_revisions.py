@@ -70,6 +70,7 @@ def test_results_tell_runs_of_an_older_revision_apart(tmp_path):
     new = Run(experiment, tmp_path)
     new.train()
     assert iskit.results(outputs=tmp_path)["revision"].tolist() == ["selective_backprop(official=True):2, unit=cost:2"]
+    assert new._says_its_settings()
     # A run made before: under the name that it had then, and it says nothing of revisions.
     old = new.path.with_name(experiment.run_id(canonical(experiment), {}))
     new.path.rename(old)
