@@ -196,9 +196,24 @@ def methods(name: Annotated[str | None, typer.Argument(help="a sampler or augmen
 def results(study: Annotated[str | None, typer.Argument(help="a folder under outputs/")] = None) -> None:
     """Print a table of finished runs, mean and deviation over seeds."""
     studies = [folder.name for folder in files.root().glob("outputs/*/") if folder.name != "bench"]
-    if study is not None and study not in studies:
+    if study is not None and study not in studies and not study.endswith(".zip"):
         raise InputError(f"study={study!r} is no folder under outputs/: {suggest(study, studies)}")
     _table(study)
+
+
+@app.command()
+def pack(
+    study: Annotated[str, typer.Argument(help="a folder under outputs/")],
+    path: Annotated[Path, typer.Argument(help="the file to write, ending in .zip")],
+    block: Annotated[str | None, typer.Option(help="only this block of its study files")] = None,
+) -> None:
+    """Put a study's finished runs into one small file that everything reads in place of their folders."""
+    from iskit.study.pack import pack as write
+
+    count, damaged = write(study, path, files.root() / "outputs", block)
+    for folder, wrong in damaged.items():
+        print(f"iskit: {folder} is left out: {wrong}", file=sys.stderr)
+    console.print(f"{path}: {count} runs, {path.stat().st_size / 1e6:.2f} MB", markup=False)
 
 
 @app.command()

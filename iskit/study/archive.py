@@ -1,15 +1,17 @@
 """All finished runs as one data frame, and what tells their configurations apart."""
 
 import functools
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from iskit import files
 from iskit.errors import InputError
+from iskit.study import packed
 from iskit.study.experiment import BYSTANDERS, Experiment
 from iskit.study.folders import Finished, read_study, reason, subfolders
 
@@ -21,7 +23,9 @@ MACHINE = ["device_name", "precision_used", "threads"]
 def results(study: str | None = None, outputs: Path | None = None) -> pd.DataFrame:
     """One row a finished run: its settings, what it found (nested values as `seconds_train`), its folder `path`.
 
-    study: only the runs of outputs/<study>/; None: all; in the column, the folder's name. Specs are in their
+    study: only the runs of outputs/<study>/, or of a packed file, if it ends in .zip; None: all; in the column, the
+    folder's name. Packed files (see `iskit.study.packed`) in the folder, or in outputs/reference/, stand in place of
+    folders that are not there; of their runs, `path` leads into the file. Specs are in their
     canonical spelling, so that synonyms are one method; those that are known no more, as they were typed.
     speedup: percent of the time of training and scoring saved against the mean of the full sgd runs of the same task
     (SAME_TASK: data, settings that cost time, machine), 100 (1 - seconds / seconds of sgd); NaN without one.
@@ -31,22 +35,50 @@ def results(study: str | None = None, outputs: Path | None = None) -> pd.DataFra
     `copies`, folder -> the run's own folder: copied folders count once.
     """
     base = outputs or files.root() / "outputs"
-    folders, damaged = ([base / study], {}) if study else subfolders(base)
     runs: dict[Path, Finished] = {}
-    for folder in folders:
-        found, wrong = read_study(folder)
-        runs |= found
-        damaged |= wrong
-    copies = _copies(runs)
-    frame = pd.DataFrame(
-        [{**run.row, "study": path.parent.name, "path": str(path)} for path, run in runs.items() if path not in copies]
-    )
+    damaged: dict[str, str] = {}
+    copies: dict[Path, Path] = {}
+    if study is None or not study.endswith(packed.ENDING):
+        folders, damaged = ([base / study], {}) if study else subfolders(base)
+        for folder in folders:
+            found, wrong = read_study(folder)
+            runs |= found
+            damaged |= wrong
+        copies = _copies(runs)
+    rows = [{**run.row, "study": path.parent.name, "path": str(path)} for path, run in runs.items()]
+    frame = pd.DataFrame([row for path, row in zip(runs, rows, strict=True) if path not in copies])
+    boxed, wrong = _boxed(study, base, {run.identity for run in runs.values()})
+    damaged |= wrong
+    frame = pd.concat([frame, pd.DataFrame(boxed)], ignore_index=True) if boxed else frame
     if len(frame):
         frame = _with_speedup(_with_one_spelling(frame))
         frame = frame.assign(**{name: np.nan for name in COLUMNS if name not in frame})
     frame.attrs["damaged"] = damaged
     frame.attrs["copies"] = {str(path): str(own) for path, own in copies.items()}
     return frame
+
+
+def _boxed(study: str | None, base: Path, known: set[str]) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """The rows of packed runs that no folder holds, each once; and the packed files that cannot be read."""
+    if study is not None and study.endswith(packed.ENDING):
+        whole = packed.opened(Path(study))  # the one that was asked for must be right
+        return [
+            {**run.row, "study": whole.about["study"], "path": str(path)} for path, run in whole.finished.items()
+        ], {}
+    rows, wrong = [], {}
+    for file in packed.packs(base, study):
+        try:
+            whole = packed.opened(file)
+        except InputError as error:
+            wrong[str(file)] = str(error)
+            continue
+        if study not in (None, whole.about["study"]):
+            continue
+        for path, run in whole.finished.items():
+            if run.identity not in known:
+                known.add(run.identity)
+                rows.append({**run.row, "study": whole.about["study"], "path": str(path)})
+    return rows, wrong
 
 
 def _copies(runs: dict[Path, Finished]) -> dict[Path, Path]:
@@ -148,12 +180,32 @@ def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
 
 def history_of(path: str | Path) -> pd.DataFrame:
     """The evaluations of one run. InputError if the folder holds no finished run, or the file is damaged."""
+    if box := packed.of(path):
+        return box[0].rows("history", box[1])
     return _whole(path, "history.parquet", pd.read_parquet)
 
 
 def counts_of(path: str | Path) -> np.ndarray:
-    """(N,) int64: how often each training example of one run was trained. InputError as in `history_of`."""
+    """(N,) int64: how often each training example of one run was trained. InputError as in `history_of`, and for a
+    packed run that keeps only how many examples were trained how often: see `ranked_counts_of`."""
+    if box := packed.of(path):
+        return box[0].counts(box[1])
     return _whole(path, "counts.npy", _counts)
+
+
+def ranked_counts_of(path: str | Path) -> np.ndarray:
+    """(N,) int64: the same from the most to the least trained example, whichever they are; of every run."""
+    if box := packed.of(path):
+        times = np.asarray(box[0].column("histogram", box[1]))
+        return np.repeat(np.arange(len(times)), times)[::-1]
+    return np.sort(counts_of(path))[::-1]
+
+
+def counts_digest(path: str | Path) -> str:
+    """Of a run's counts: two runs with the same one trained the same examples equally often."""
+    if box := packed.of(path):
+        return str(box[0].column("counts_digest", box[1]))
+    return hashlib.blake2b(counts_of(path).tobytes(), digest_size=8).hexdigest()
 
 
 def _counts(file: Path) -> np.ndarray:
@@ -170,11 +222,18 @@ def sample_of(path: str | Path) -> pd.DataFrame:
     since the last evaluation. The mean of loss at one t is the run's training loss, `sample_loss` in its history.
     InputError as in `history_of`, and for a run of an earlier version.
     """
+    if box := packed.of(path):
+        return box[0].rows("sample", box[1])
     return _whole(path, "sample.parquet", pd.read_parquet)
 
 
 def correct_of(path: str | Path) -> np.ndarray:
     """(n_test,) bool: which test images one run gave their class at its end. InputError as in `sample_of`."""
+    if box := packed.of(path):
+        bits, count = (box[0].column("correct", box[1]), box[0].finished[Path(path)].row.get("test_examples"))
+        if not isinstance(bits, bytes):
+            raise InputError(f"{path} is a run of an earlier version: it kept no bits of its test images")
+        return np.unpackbits(np.frombuffer(bits, np.uint8), count=count).astype(bool)
     count = _whole(path, "result.json", files.read_json).get("test_examples")
     return _whole(path, "correct.npy", lambda file: _bits(file, count))
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from iskit.study import folder
 from iskit.study.experiment import Experiment
 from iskit.study.local import Answer, Died, News, Pool
 from iskit.study.machine import cores, decided, gpus, kind
+from iskit.study.packed import opened, packs
 from iskit.study.parts import build, choose, load, parts
 from iskit.study.run import Run
 from iskit.training.probe import Choice
@@ -40,11 +41,12 @@ class Progress:
 class Sweep:
     """Trains experiments in worker processes. Iterate over it for news; call `stop` from anywhere to end it early.
 
-    Seeds are interleaved: the first seed of everything comes first. Finished runs are not trained again; stopped ones
-    leave a checkpoint and go on the next time. A run that another process trains is left to that, and waited for. One
-    that fails stops no other: it is tried `retries` times again, then stands in `failed`. What would fail the same way
-    is not tried again: what cannot work, a full disk, and divergence, whose reason is kept in the run's folder; the
-    latter holds for further sweeps too, until that folder is removed or the run is trained by itself.
+    Seeds are interleaved: the first seed of everything comes first. Finished runs are not trained again, packed ones
+    among them; stopped ones leave a checkpoint and go on the next time. A run that another process trains is left to
+    that, and waited for. One that fails stops no other: it is tried `retries` times again, then stands in `failed`.
+    What would fail the same way is not tried again: what cannot work, a full disk, and divergence, whose reason is kept
+    in the run's folder; the latter holds for further sweeps too, until that folder is removed or the run is trained by
+    itself.
     workers: processes at once; None: as many as the cores allow with the threads that the runs use, and on a machine
     with GPUs one for each. plan: hash of the study file that the experiments come from; kept in each result.
     Raises InputError, before any run is trained, if one of them cannot work.
@@ -67,6 +69,17 @@ class Sweep:
         self.failed: dict[int, str] = {}  # numbers of runs, and why
         self._stop = threading.Event()
 
+    @cached_property
+    def packed(self) -> dict[str, float]:
+        """The accuracies of runs that lie in the studies' packed files, by the names of their folders."""
+        found: dict[str, float] = {}
+        for study in {experiment.study for experiment in self.experiments}:
+            for file in packs(self.outputs, study):
+                whole = opened(file)
+                if whole.about["study"] == study:
+                    found |= {path.name: run.row["accuracy"] for path, run in whole.finished.items()}
+        return found
+
     def stop(self) -> None:
         self._stop.set()
 
@@ -78,6 +91,9 @@ class Sweep:
         """The number and status of each run, once it is known that it can work; InputError if it cannot."""
         for number, experiment in enumerate(self.experiments):
             run = Run(experiment, self.outputs)
+            if run.path.name in self.packed and not run.finished:
+                yield number, {"state": "finished", "packed": True}
+                continue
             run.check()
             status = run.status
             if status["state"] == "finished" and not run.finished:  # but for weights that now are to be kept
@@ -103,6 +119,8 @@ class Sweep:
 
     def _finished(self, number: int) -> Progress:
         run = Run(self.experiments[number], self.outputs)
+        if not run.finished:
+            return Progress(number, 1.0, self.packed[run.path.name], True)
         run.mend()
         return Progress(number, 1.0, run.result["accuracy"], True)
 

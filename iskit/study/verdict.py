@@ -1,6 +1,5 @@
 """The judgement of a study: each contrast's runs -> one word an arm, the numbers behind it, one sentence a family."""
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import inf, isnan, nan
@@ -14,7 +13,7 @@ from iskit.data import datasets
 from iskit.errors import InputError
 from iskit.samplers import Sampler, samplers
 from iskit.study import statistics
-from iskit.study.archive import counts_of
+from iskit.study.archive import counts_digest
 from iskit.study.contrasts import Contrast, naming
 from iskit.study.pairs import Pairs, pair, untold
 
@@ -248,7 +247,7 @@ def _counts(run: Mapping[str, Any]) -> str | None:
     if isinstance(digest, str):
         return digest
     try:
-        return hashlib.blake2b(counts_of(run["path"]).tobytes(), digest_size=8).hexdigest()
+        return counts_digest(run["path"])
     except InputError:
         return None
 

@@ -14,7 +14,7 @@ from iskit import files
 from iskit.data import Dataset
 from iskit.errors import InputError
 from iskit.samplers import samplers
-from iskit.study.archive import counts_of, history_of, over_seeds, told_apart_by
+from iskit.study.archive import counts_of, history_of, over_seeds, ranked_counts_of, told_apart_by
 from iskit.study.experiment import Experiment
 from iskit.study.parts import load
 
@@ -109,7 +109,7 @@ def sample_counts(frame: pd.DataFrame) -> go.Figure:
     """How often each run trained its examples, the most trained first; a flat line is plain SGD."""
     figure = go.Figure()
     for number, run in enumerate(frame.to_dict("records")):
-        ranked = np.sort(counts_of(run["path"]))[::-1]
+        ranked = ranked_counts_of(run["path"])
         if len(ranked) > 2000:  # enough for a screen
             ranked = ranked[np.linspace(0, len(ranked) - 1, 2000).astype(int)]
         figure.add_scatter(
@@ -154,9 +154,20 @@ def gallery(frame: pd.DataFrame, sampler: str, each: int = 10) -> go.Figure:
     if data.row is not None:  # each seed drew examples of its own
         same.append("seed")
     runs = runs[(runs[same] == one[same]).all(axis=1)]
-    total = np.sum([counts_of(path) for path in runs["path"]], axis=0)
-    title = f"{_title(sampler)}: the images trained most and least in {len(runs)} runs on {one['dataset']}"
+    counts = [found for path in runs["path"] if (found := _counts(path)) is not None]
+    if not counts:
+        raise InputError(f"the runs of {sampler} keep only how many images were trained how often: train one again")
+    total = np.sum(counts, axis=0)
+    title = f"{_title(sampler)}: the images trained most and least in {len(counts)} runs on {one['dataset']}"
     return most_and_least(data, total, each, title)
+
+
+def _counts(path: str) -> np.ndarray | None:
+    """None of a packed run that keeps no more than their histogram."""
+    try:
+        return counts_of(path)
+    except InputError:
+        return None
 
 
 def most_and_least(data: Dataset, trained: np.ndarray, each: int = 10, title: str = "") -> go.Figure:
