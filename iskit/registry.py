@@ -72,10 +72,13 @@ def met(
 
 
 class Registry(Generic[T]):
-    """The known parts of one kind (`sampler`, `model`, ...), found by name or alias, without regard to case."""
+    """The known parts of one kind (`sampler`, `model`, ...), found by name or alias, without regard to case.
 
-    def __init__(self, kind: str):
-        self.kind = kind
+    revised: of an option that all of them have, see `register`.
+    """
+
+    def __init__(self, kind: str, revised: Mapping[str, int] | None = None):
+        self.kind, self.revised = kind, revised or {}
         self._parts: dict[str, Callable[..., T]] = {}
         self._aliases: dict[str, tuple[str, ...]] = {}
         self._names: dict[str, str] = {}  # of every name and alias in lower case
@@ -99,7 +102,8 @@ class Registry(Generic[T]):
                 if word in self._names:
                     raise ValueError(f"{self.kind} {word!r} is registered already")
             self._names.update(dict.fromkeys(words, name))
-            self._parts[name], self._aliases[name], self._revised[name] = part, aliases, revised or {}
+            self._parts[name], self._aliases[name] = part, aliases
+            self._revised[name] = {**self.revised, **(revised or {})}
             for key in self._revised[name]:
                 if key.partition("=")[0] not in ("", *self.options(name)):
                     raise ValueError(f"{self.kind} {name!r} has no option for the revision of {key!r}")

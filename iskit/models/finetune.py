@@ -16,7 +16,7 @@ MORE_HEADS = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
 PREFIX = "torchvision."  # before the name of a backbone that this kit has too, such as resnet18
 
 
-@models.register("finetune")
+@models.register("finetune", revised={"": 2})  # 1: the same dropout for all seeds, where a backbone has some
 def finetune(
     classes: int, channels: int, size: int, *, backbone: str = "resnet50", weights: str = "DEFAULT"
 ) -> nn.Module:

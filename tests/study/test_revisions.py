@@ -5,6 +5,8 @@ import json
 import pytest
 
 import iskit
+from iskit.data import datasets
+from iskit.models import models
 from iskit.study import experiment as module
 from iskit.study.archive import also_varies, over_seeds
 from iskit.study.experiment import Experiment
@@ -64,7 +66,7 @@ def test_a_later_setting_enters_the_id_only_when_it_is_not_at_its_default(monkey
 def test_results_tell_runs_of_an_older_revision_apart(tmp_path):
     settings = {
         **OLD, "dataset": "digits(limit=100)", "sampler": "selective_backprop(official=True)", "unit": "cost",
-        "budget": 0.6, "epochs": 3, "batch_size": 16, "model": "mlp(width=4)", "evals": 1,
+        "budget": 0.6, "epochs": 3, "batch_size": 16, "model": "cnn(width=2)", "evals": 1,
     }  # fmt: skip
     experiment = Experiment(**settings)
     new = Run(experiment, tmp_path)
@@ -85,3 +87,18 @@ def test_results_tell_runs_of_an_older_revision_apart(tmp_path):
     assert also_varies(frame) == ["revision"]
     assert over_seeds(frame)["seeds"].tolist() == [1, 1]
     assert "revision" not in also_varies(frame[frame["revision"] == ""])
+
+
+@pytest.mark.parametrize("name", list(datasets))
+def test_noise_is_revised_in_all_data_sets(name):
+    """Revision 1 drew the same labels for all seeds, before the validation set was held out."""
+    options = datasets.options(name)
+    path = "path='x', " if "path" in options and options["path"].default is options["path"].empty else ""
+    assert datasets.revisions(f"{name}({path}noise=0.2)") == {f"{name}(noise)": 2}
+    assert datasets.revisions(f"{name}({path}noise=0)") == {}
+
+
+def test_networks_with_dropout_are_revised():
+    """Revision 1 dropped the same for all seeds."""
+    assert models.revisions("mlp") == {"mlp": 2}
+    assert models.revisions("cnn") == models.revisions("resnet8") == {}

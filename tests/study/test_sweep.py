@@ -21,7 +21,8 @@ from iskit.study import machine, sweep
 from iskit.study.experiment import Experiment
 from iskit.study.folder import status_of
 from iskit.study.run import Run
-from iskit.study.sweep import Sweep, environments, grid, seed_ranks
+from iskit.study.grid import grid
+from iskit.study.sweep import Sweep, environments, seed_ranks
 from iskit.training.probe import Choice
 
 TINY = {"dataset": "digits(limit=200)", "model": "cnn(width=4)", "epochs": 4, "evals": 4}
@@ -144,7 +145,8 @@ def test_two_sweeps_at_once_share_the_work(tmp_path):
 SCRIPT = """
 import sys
 from pathlib import Path
-from iskit.study.sweep import Sweep, grid
+from iskit.study.grid import grid
+from iskit.study.sweep import Sweep
 if __name__ == "__main__":
     for news in Sweep(grid({settings!r}), workers=2, outputs=Path({outputs!r})):
         print(news.number, news.finished, flush=True)

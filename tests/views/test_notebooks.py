@@ -224,6 +224,7 @@ def test_failed_cell_leaves_a_true_status(project):
     assert nbformat.read("out.ipynb", as_version=4).metadata.iskit.status == "error"
 
 
+@pytest.mark.notebooks
 @pytest.mark.parametrize(("how", "status"), [(signal.SIGTERM, "interrupted"), (signal.SIGKILL, "running")])
 def test_a_notebook_whose_papermill_is_ended_says_so(how, status, project):
     Path("settings.yaml").write_text(yaml.safe_dump({**TINY, "epochs": 100_000}))
@@ -239,7 +240,7 @@ def test_a_notebook_whose_papermill_is_ended_says_so(how, status, project):
     process.send_signal(how)
     _, said = process.communicate(timeout=60)
     assert process.returncode == (143 if how == signal.SIGTERM else -9)
-    assert "Traceback" not in said
+    assert "papermill_engine" not in said  # no traceback of ours; the kernel may say how it ended
     assert nbformat.read("out.ipynb", as_version=4).metadata.iskit.status == status
     [folder] = [path.parent for path in project.glob("outputs/*/*/status.json")]
     while status_of(folder)["state"] == "running" and time.monotonic() < deadline:  # its kernel ends with it

@@ -33,7 +33,7 @@ def refused(done: subprocess.CompletedProcess, code: int, message: str) -> None:
 
 def test_an_outputs_that_is_a_file(tmp_path):
     (tmp_path / "outputs").write_text("")
-    refused(iskit_in(tmp_path, "run", *TINY), 1, "Not a directory")
+    refused(iskit_in(tmp_path, "run", *TINY), 2, "Not a directory")
 
 
 def test_a_full_disk_under_standard_output(tmp_path):
