@@ -20,8 +20,8 @@ from iskit.errors import InputError
 from iskit.study import machine, sweep
 from iskit.study.experiment import Experiment
 from iskit.study.folder import status_of
-from iskit.study.run import Run
 from iskit.study.grid import grid
+from iskit.study.run import Run
 from iskit.study.sweep import Sweep, environments, seed_ranks
 from iskit.training.probe import Choice
 
@@ -29,7 +29,7 @@ TINY = {"dataset": "digits(limit=200)", "model": "cnn(width=4)", "epochs": 4, "e
 LONG = {**TINY, "epochs": 300, "evals": 20}
 
 
-def test_one_that_diverges_stops_no_other_and_is_not_tried_again(tmp_path):
+def test_one_that_diverges_stops_no_other_and_is_not_tried_again(warm_workers, tmp_path):
     experiments = grid({**TINY, "lr": [0.1, 1e30, 0.05], "momentum": 0.0})
     for _ in range(2):
         many = Sweep(experiments, workers=1, outputs=tmp_path)
@@ -46,7 +46,7 @@ def test_one_that_diverges_stops_no_other_and_is_not_tried_again(tmp_path):
 
 
 @pytest.mark.parametrize(("retries", "failed"), [(1, []), (0, [0])])
-def test_a_killed_worker_costs_one_try(retries, failed, tmp_path):
+def test_a_killed_worker_costs_one_try(warm_workers, retries, failed, tmp_path):
     experiments = grid({**LONG, "seeds": 2})
     many = Sweep(experiments, workers=1, outputs=tmp_path / "many", retries=retries)
     finished = []
@@ -82,7 +82,7 @@ def test_an_error_nobody_foresaw_is_logged_and_may_be_tried_again(tmp_path, monk
     assert "in fail" in (path / "error.log").read_text()
 
 
-def test_news_are_the_evaluations(tmp_path):
+def test_news_are_the_evaluations(warm_workers, tmp_path):
     experiments = grid({**TINY, "seeds": 2, "evals": 4})
     heard: dict[int, list] = {0: [], 1: []}
     last = {}
@@ -99,14 +99,14 @@ def test_news_are_the_evaluations(tmp_path):
         assert last[number] == run.result["accuracy"]
 
 
-def test_the_first_seed_of_everything_comes_first(tmp_path):
-    experiments = grid({**TINY, "seed": [7, 3], "sampler": ["unif", "p"], "budget": [0.3, 0.5]})
+def test_the_first_seed_of_everything_comes_first(warm_workers, tmp_path):
+    experiments = grid({**TINY, "sampler": ["unif", "p"], "budget": [0.3, 0.5], "seed": [7, 3]})
     assert [seed_ranks(experiments)[n] for n, e in enumerate(experiments) if e.seed == 7] == [0] * 4
     order = [news.number for news in Sweep(experiments, workers=1, outputs=tmp_path) if news.finished]
     assert [experiments[number].seed for number in order] == [7] * 4 + [3] * 4
 
 
-def test_a_run_that_another_trains_is_waited_for_and_found(tmp_path):
+def test_a_run_that_another_trains_is_waited_for_and_found(warm_workers, tmp_path):
     experiments = grid({**TINY, "seeds": 3})
     others = Run(experiments[0], tmp_path)
     others.path.mkdir(parents=True)
@@ -153,8 +153,8 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("finished", [0, 2])
-def test_a_killed_sweep_goes_on_and_repeats_nothing(finished, tmp_path):
+@pytest.mark.parametrize("finished", [pytest.param(0, marks=pytest.mark.soak), 2])
+def test_a_killed_sweep_goes_on_and_repeats_nothing(warm_workers, finished, tmp_path):
     settings = {**LONG, "epochs": 60, "seeds": 4, "study": "killed"}
     script = tmp_path / "script.py"
     script.write_text(SCRIPT.format(settings=settings, outputs=str(tmp_path)))
