@@ -1,4 +1,4 @@
-"""The command line: iskit run, sweep, bench, methods, results, verdict, report."""
+"""The command line: iskit run, sweep, tune, bench, methods, results, verdict, report."""
 
 import io
 import os
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import closing
 from math import isnan
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -23,6 +23,10 @@ from iskit import files
 from iskit.errors import Diverged, InputError, Unsaved, one_line, suggest
 from iskit.inputs import parse_yaml, read_yaml, reason
 from iskit.study.experiment import Experiment, check_names
+
+if TYPE_CHECKING:
+    from iskit.study.sweep import Sweep
+    from iskit.study.tuning import Tuning
 
 app = typer.Typer(
     help="Budgeted training: choose which images to train on, or vary how they look?",
@@ -109,35 +113,46 @@ def sweep(
 ) -> None:
     """Train every combination of settings that are lists, `seeds=3` among them; finished runs are kept."""
     from iskit.study.grid import grid
-    from iskit.study.sweep import Sweep, given_up
+    from iskit.study.sweep import Sweep
 
     experiments = grid(read_settings(settings))
     many = Sweep(experiments, workers, retries=retries, plan=plan_of(settings))
     if dry_run:
-        states = Counter("diverged" if given_up(status) else status["state"] for _, status in many.check())
-        to_do = len(experiments) - states["finished"] - states["diverged"]
-        kinds = ", ".join(f"{count} {state}" for state, count in states.items())
-        console.print(f"{len(experiments)} runs: {kinds}; {to_do} to do")
+        console.print(_to_do(many))
         return
-    stopped = _on_signal(many.stop)
-    finished = 0
-    with Progress(
-        TextColumn("{task.completed} of {task.total} runs"), BarColumn(), TimeRemainingColumn(), console=console
-    ) as bar:
-        task = bar.add_task("runs", total=len(experiments))
-        for news in many:
-            finished += news.finished
-            bar.update(task, completed=finished)
-    _table(experiments[0].study)
-    if many.failed:
-        console.print(f"{len(many.failed)} of {len(experiments)} runs failed:")
-        for number, why in sorted(many.failed.items()):
-            console.print(f"  {many.folder(number)}: {why}", markup=False, soft_wrap=True)
-    if finished + len(many.failed) < len(experiments):  # only the signal ends it before
-        console.print(f"stopped with {finished} of {len(experiments)} runs done; the same command goes on from here")
-        raise typer.Exit(128 + stopped[0])
-    if many.failed:
-        raise typer.Exit(1)
+    _train(many, lambda: _table(experiments[0].study))
+
+
+@app.command()
+def tune(
+    file: Annotated[Path, typer.Argument(help="a study's YAML file with a section tune")],
+    workers: Annotated[int | None, typer.Option(help="processes at once; default: by cores, or GPUs")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="check all, say what is done and what is to do")] = False,
+) -> None:
+    """Choose each arm's learning rate by the same trials on held-out examples; write the study file of the tuned."""
+    from iskit.study.plan import read_file
+    from iskit.study.tuning import Tuning
+
+    tuning = Tuning(read_file(file), workers)
+    if dry_run:
+        console.print(f"{_to_do(tuning)}; at most {tuning.most} if the grid grows as often as it may")
+        return
+    _train(tuning, lambda: None)
+    table = Table("arm", title=f"tuned alike on {tuning.task.validation} held-out examples", title_justify="left")
+    for name in ("lr", "strength", "accuracy %", "trials", "forward and backward", "scored", "seconds", "on the edge"):
+        table.add_column(name, justify="right")
+    for arm in tuning.found["arms"]:
+        strength = (
+            f"{arm['option']}={arm['value']}" if arm["value"] is not None else "as named" if arm["option"] else ""
+        )
+        table.add_row(
+            *(arm["arm"], f"{arm['lr']:g}", strength, f"{arm['accuracy']:.2f}", str(len(arm["trials"]))),
+            *(f"{arm['passes']['backward']:,}", f"{arm['passes']['forward_only']:,}", f"{arm['seconds']:.1f}"),
+            ", ".join(arm["edges"]),
+        )
+    console.print(table)
+    console.print(f"all trials: {tuning.path}")
+    console.print(f"to train what was chosen: iskit sweep {tuning.final}", soft_wrap=True)
 
 
 @app.command()
@@ -251,6 +266,40 @@ def report(notebook: Path, path: Path) -> None:
 
     write(notebook, path)
     console.print(f"report: {path}")
+
+
+def _to_do(many: "Sweep | Tuning") -> str:
+    from iskit.study.sweep import given_up
+
+    states = Counter("diverged" if given_up(status) else status["state"] for _, status in many.check())
+    to_do = states.total() - states["finished"] - states["diverged"]
+    kinds = ", ".join(f"{count} {state}" for state, count in states.items() if count)
+    return f"{states.total()} runs: {kinds}; {to_do} to do"
+
+
+def _train(many: "Sweep | Tuning", show: Callable[[], None]) -> None:
+    """Trains them all behind a bar, shows what came out and what failed. Exit if something is left to do."""
+    stopped = _on_signal(many.stop)
+    finished = 0
+    with Progress(
+        TextColumn("{task.completed} of {task.total} runs"), BarColumn(), TimeRemainingColumn(), console=console
+    ) as bar:
+        task = bar.add_task("runs", total=len(many.experiments))
+        for news in many:
+            finished += news.finished
+            bar.update(task, completed=finished, total=len(many.experiments))
+    show()
+    if many.failed:
+        console.print(f"{len(many.failed)} of {len(many.experiments)} runs failed:")
+        for number, why in sorted(many.failed.items()):
+            console.print(f"  {many.folder(number)}: {why}", markup=False, soft_wrap=True)
+    if finished + len(many.failed) < len(many.experiments):  # only the signal ends it before
+        console.print(
+            f"stopped with {finished} of {len(many.experiments)} runs done; the same command goes on from here"
+        )
+        raise typer.Exit(128 + stopped[0])
+    if many.failed:
+        raise typer.Exit(1)
 
 
 def _on_signal(stop: Callable[[], None]) -> list[int]:

@@ -81,7 +81,7 @@ def default(frame: pd.DataFrame) -> list[Contrast]:
     vary = [name for name in fixed if len({str(where[name]) for where, _ in groups}) > 1]
     return [
         _contrast(
-            ", ".join(_words({name: where[name] for name in vary})) or "samplers",
+            ", ".join(words({name: where[name] for name in vary})) or "samplers",
             {"where": where, "arms": [{"sampler": spec} for spec in sorted({*part["sampler"]} - {"unif"})]},
         )
         for where, part in groups
@@ -110,7 +110,7 @@ def _canonical(name: str, spec: str) -> str:
 
 
 def _contrast(name: str, said: Any) -> Contrast:
-    _known("it", said, KEYS)
+    check_keys("it", said, KEYS)
     chosen = [key for key in ("arms", "trend") if key in said]
     if len(chosen) > 1 or ("ratio" in said and chosen == ["trend"]):
         raise InputError("give one of arms (with ratio or without) and trend")
@@ -122,25 +122,25 @@ def _contrast(name: str, said: Any) -> Contrast:
             raise InputError(f"{key}={value!r} must be settings of runs, key: value")
     if trend and reference:
         raise InputError("a trend is of the measure itself, it has no reference")
-    specs = _grid(said.get(chosen[0]) if chosen else None)
-    if trend and len(specs) < 3:
-        raise InputError(f"a trend needs three steps or more, in order, not {len(specs)}")
+    steps = specs(said.get(chosen[0]) if chosen else None)
+    if trend and len(steps) < 3:
+        raise InputError(f"a trend needs three steps or more, in order, not {len(steps)}")
     # An arm that leaves a setting of the reference open has the reference's.
-    arms = [_settled({**reference, **where, **spec}) for spec in specs]
-    base = _settled({**where, **reference}) if reference else {}
+    arms = [settled({**reference, **where, **spec}) for spec in steps]
+    base = settled({**where, **reference}) if reference else {}
     for number, arm in enumerate(arms):
         if arm == base:
-            raise InputError(f"the arm {', '.join(_words(arm))} is its own reference")
+            raise InputError(f"the arm {', '.join(words(arm))} is its own reference")
         if arm in arms[:number]:
-            raise InputError(f"the arm {', '.join(_words(arm))} is named twice")
+            raise InputError(f"the arm {', '.join(words(arm))} is named twice")
     shared = base or {key: value for key, value in arms[0].items() if all(arm.get(key) == value for arm in arms)}
     return Contrast(
         name,
         arms=tuple(arms),
         reference=base,
-        titles=tuple(", ".join(_words(arm, shared)) for arm in arms),
+        titles=tuple(", ".join(words(arm, shared)) for arm in arms),
         against=", ".join(
-            _words({key: base[key] for key in base if any(arm[key] != base[key] for arm in arms)} or base)
+            words({key: base[key] for key in base if any(arm[key] != base[key] for arm in arms)} or base)
         ),
         trend=trend,
         ratio=_choice("ratio", said["ratio"], COSTS) if "ratio" in said else None,
@@ -150,20 +150,20 @@ def _contrast(name: str, said: Any) -> Contrast:
     )
 
 
-def _grid(said: Any) -> list[dict[str, Any]]:
+def specs(said: Any) -> list[dict[str, Any]]:
     """A mapping whose lists make a grid, or a list of such mappings -> the settings of each arm."""
-    specs: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
     for one in _list(said):
         if not isinstance(one, Mapping):
             raise InputError(f"{one!r} must be settings of runs, key: value")
         axes = [_list(values) for values in one.values()]
-        specs += [dict(zip(one, combination, strict=True)) for combination in itertools.product(*axes) if one]
-    if not specs:
+        found += [dict(zip(one, combination, strict=True)) for combination in itertools.product(*axes) if one]
+    if not found:
         raise InputError("it names no arm: give arms: {sampler: [p, c]}, or trend: a list of steps")
-    return specs
+    return found
 
 
-def _settled(settings: Settings) -> dict[str, Any]:
+def settled(settings: Settings) -> dict[str, Any]:
     """Settings with their types, specs in canonical spelling. InputError as `Experiment` raises it."""
     experiment = Experiment.parse(settings)
     return {name: SPELLING.get(name, _same)(getattr(experiment, name)) for name in settings}
@@ -173,7 +173,7 @@ def _same(value: Any) -> Any:
     return value
 
 
-def _known(what: str, said: Any, keys: Sequence[str]) -> None:
+def check_keys(what: str, said: Any, keys: Sequence[str]) -> None:
     if not isinstance(said, Mapping):
         raise InputError(f"{what} must be a mapping with some of {', '.join(keys)}, not {said!r}")
     for key in said:
@@ -206,7 +206,7 @@ def _measure(value: Any) -> str:
     return measure
 
 
-def _words(settings: Settings, shared: Settings | None = None) -> list[str]:
+def words(settings: Settings, shared: Settings | None = None) -> list[str]:
     """The settings that are not shared: methods by their names in papers, all else as key=value."""
     return [_shown(key, value) for key, value in settings.items() if not shared or shared.get(key) != value]
 

@@ -8,12 +8,14 @@
       tight: {sampler: [scan, unif, p], budget: [0.1, 0.3], augment: [standard, standard|mixup]}
     contrasts:                 # see `iskit.study.contrasts`
       choosing: {where: {augment: standard, budget: 0.3}, arms: {sampler: [scan, p]}, margin: 0.5}
+    tune:                      # see `iskit.study.tune`; with it, blocks may be missing
+      {where: {budget: 0.3}, arms: {sampler: [unif, p]}, validation: 200}
 
 Several files may share one `study`: it is judged as a whole, and each that was trained from is kept in its folder.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +25,28 @@ from iskit.inputs import read_yaml
 from iskit.study.experiment import Experiment
 from iskit.study.grid import grid
 
+SECTIONS = ("blocks", "contrasts", "tune")
 FOLDER = "plan"  # in a study's folder: the files that it was trained from
 
 
 @dataclass(frozen=True)
 class Plan:
-    """study: its name; blocks: the experiments of each, every one once; contrasts: as the file has them, by name;
-    text, name: of the file, "" of one that was given as settings."""
+    """study: its name; blocks: the experiments of each, every one once; contrasts, tune: as the file has them;
+    common: the settings of all blocks; text, name: of the file, "" of one that was given as settings."""
 
     study: str
     blocks: dict[str, list[Experiment]]
     contrasts: dict[str, Any]
     text: str = ""
     name: str = ""
+    tune: dict[str, Any] = field(default_factory=dict)
+    common: dict[str, Any] = field(default_factory=dict)
 
     @property
     def experiments(self) -> list[Experiment]:
-        """Of all blocks, each once."""
+        """Of all blocks, each once. InputError if there are none, for the file is only to be tuned."""
+        if not self.blocks:
+            raise InputError(f"{self.name} has settings to tune and no runs: give it to `iskit tune`, or add blocks")
         return list(dict.fromkeys(one for block in self.blocks.values() for one in block))
 
     @property
@@ -50,13 +57,15 @@ class Plan:
 
 def read(settings: Mapping[str, Any], path: Path | None = None) -> Plan:
     """A plan from what a YAML file (`path`) or a command line gives. InputError names the block of what cannot work."""
-    blocks, contrasts = settings.get("blocks"), settings.get("contrasts") or {}
-    common = {key: value for key, value in settings.items() if key not in ("blocks", "contrasts")}
+    blocks, contrasts, tune = settings.get("blocks"), settings.get("contrasts") or {}, settings.get("tune", {})
+    common = {key: value for key, value in settings.items() if key not in SECTIONS}
     for name, value in {"blocks": {} if blocks is None else blocks, "contrasts": contrasts}.items():
         if not isinstance(value, Mapping) or not all(isinstance(one, Mapping) for one in value.values()):
             raise InputError(f"{name} must map each of their names to settings: write `name: {{sampler: [unif, p]}}`")
     if blocks is not None and not blocks:
         raise InputError("blocks: {} names nothing to run: give at least one block, or leave `blocks` out")
+    if not isinstance(tune, Mapping) or ("tune" in settings and not tune):
+        raise InputError("tune must be a mapping: write `tune: {arms: {sampler: [unif, p]}, validation: 200}`")
     made = {}
     for name, own in ({"": {}} if blocks is None else blocks).items():
         try:
@@ -66,8 +75,10 @@ def read(settings: Mapping[str, Any], path: Path | None = None) -> Plan:
         except InputError as error:
             raise InputError(f"block {name}: {error}" if name else str(error)) from None
     study = next(iter(next(iter(made.values())))).study
+    if blocks is None and tune:
+        made = {}
     text = "" if path is None else path.read_text(encoding="utf-8")
-    return Plan(study, made, dict(contrasts), text, "" if path is None else path.name)
+    return Plan(study, made, dict(contrasts), text, "" if path is None else path.name, dict(tune), common)
 
 
 def read_file(path: Path) -> Plan:
