@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from iskit.inputs import read_yaml
+from iskit.study import plan, tune
 from iskit.study.experiment import check_names
 from iskit.study.grid import grid
 from iskit.views.cards import methods_page, readme_tables
@@ -44,3 +45,12 @@ def test_every_params_file_tells_its_command_and_what_to_expect():
         check_names(settings, also=["seeds"])
         if not any("../shared" in str(value) for value in settings.values()):  # data that not everyone has
             grid(settings)
+
+
+def test_every_file_to_be_tuned_tells_its_commands_and_what_to_expect():
+    for path in (ROOT / "params" / "fair").glob("*.yaml"):
+        task = tune.read(plan.read_file(path))
+        head = [line for line in path.read_text().splitlines() if line.startswith("#")]
+        for command in (f"tune params/fair/{path.name}", f"sweep outputs/{task.study}/tuned.yaml"):
+            assert any(f"iskit {command}" in line for line in head), path.name
+        assert any("xpect" in line for line in head), path.name

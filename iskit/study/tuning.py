@@ -87,8 +87,8 @@ class Tuning:
                 return
 
     def __iter__(self) -> Iterator[Progress]:
+        done = 0
         for first, sweep in self._sweeps():
-            done = 0
             for news in sweep:
                 news = replace(news, number=first + news.number)
                 if news.error is not None:
@@ -98,9 +98,10 @@ class Tuning:
                         self.failed[news.number] = str(news.error)
                 done += news.finished
                 yield news
-            if done < len(sweep.experiments):
+            if done < len(self.experiments):
                 return
-        self._write()
+        if done == len(self.experiments):  # else it was stopped before the last stage began
+            self._write()
 
     def _sweeps(self) -> Iterator[tuple[int, Sweep]]:
         """The sweep of each stage, with the number of its first trial; each must be over before the next is asked."""

@@ -1,0 +1,30 @@
+"""A data set whose test images cannot be read: whoever tries raises. Workers know it as they import this."""
+
+from dataclasses import replace
+
+import torch
+
+from iskit.data import Dataset, datasets
+from iskit.data.digits import Digits
+from iskit.study import sweep
+
+
+class Unread(torch.Tensor):
+    """There, and as many as they are; nothing else may be asked."""
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        if func is torch.Tensor.__len__:
+            return super().__torch_function__(func, types, args, kwargs)
+        raise AssertionError("the test set was read")
+
+
+@datasets.register("blind")
+class Blind(Digits):
+    def load(self) -> Dataset:
+        data = super().load()
+        return replace(data, test_image=data.test_image.as_subclass(Unread))
+
+
+def train(task, tell, stop):
+    return sweep.train(task, tell, stop)
