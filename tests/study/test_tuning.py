@@ -13,6 +13,7 @@ from run_folders import FOUND, write_past, write_run
 
 from iskit import files
 from iskit.cli import main
+from iskit.data.digits import Digits
 from iskit.errors import InputError
 from iskit.study import plan, tune, tuning
 from iskit.study.experiment import Experiment
@@ -198,7 +199,7 @@ def test_another_file_of_the_study_does_not_overwrite_the_choice(trained, tmp_pa
 
 BLIND = """
 study: blind
-dataset: blind(limit=200)
+dataset: digits(limit=199)  # no other test's: they stay in memory
 model: cnn(width=4)
 epochs: 3
 evals: 1
@@ -211,6 +212,7 @@ tune:
 
 
 def test_trials_never_read_the_test_set(warm_workers, monkeypatch, tmp_path):
+    monkeypatch.setattr(Digits, "load", blind.load)
     monkeypatch.setattr("iskit.study.sweep.train", blind.train)
     monkeypatch.setattr(tune, "EXTENSIONS", 0)
     many = Tuning(written(tmp_path, BLIND), workers=1, outputs=tmp_path)
