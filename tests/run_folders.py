@@ -17,6 +17,7 @@ import iskit
 from iskit import files
 from iskit.study.experiment import Experiment
 from iskit.study.parts import canonical
+from iskit.study.run import Run
 
 FOUND: dict[str, Any] = {
     "accuracy": 90.0,
@@ -61,6 +62,20 @@ def write_past(path: Path, counts: np.ndarray | None = None, **columns: Any) -> 
     past |= {"train_accuracy": [85.0, 95.0], "train_loss": [0.5, 0.3]} | columns
     pd.DataFrame(past).to_parquet(path / "history.parquet")
     np.save(path / "counts.npy", np.arange(100) if counts is None else counts)
+
+
+def same(one: Run, other: Run) -> None:
+    """Bit for bit, but for what the clock says."""
+    past, again = (iskit.history_of(run.path).filter(regex="^(?!seconds_)") for run in (one, other))
+    pd.testing.assert_frame_equal(past, again, check_exact=True)
+    np.testing.assert_array_equal(iskit.counts_of(one.path), iskit.counts_of(other.path))
+    np.testing.assert_array_equal(iskit.correct_of(one.path), iskit.correct_of(other.path))
+    pd.testing.assert_frame_equal(iskit.sample_of(one.path), iskit.sample_of(other.path), check_exact=True)
+    first, second = (
+        {key: value for key, value in run.result.items() if "seconds" not in key and key not in ("commit", "dirty")}
+        for run in (one, other)
+    )
+    assert first == second
 
 
 def measure(count: int) -> None:

@@ -12,12 +12,10 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 import torch
+from run_folders import same
 
-import iskit
 from iskit.errors import InputError
 from iskit.study.experiment import Experiment
 from iskit.study.run import Run
@@ -100,20 +98,6 @@ def end(server) -> int:
 def written(path: Path) -> int:
     """When, in nanoseconds; 0 if the file is not there."""
     return path.stat().st_mtime_ns if path.exists() else 0
-
-
-def same(one: Run, other: Run) -> None:
-    """Bit for bit, but for what the clock says."""
-    past, again = (iskit.history_of(run.path).filter(regex="^(?!seconds_)") for run in (one, other))
-    pd.testing.assert_frame_equal(past, again, check_exact=True)
-    np.testing.assert_array_equal(iskit.counts_of(one.path), iskit.counts_of(other.path))
-    np.testing.assert_array_equal(iskit.correct_of(one.path), iskit.correct_of(other.path))
-    pd.testing.assert_frame_equal(iskit.sample_of(one.path), iskit.sample_of(other.path), check_exact=True)
-    first, second = (
-        {key: value for key, value in run.result.items() if "seconds" not in key and key not in ("commit", "dirty")}
-        for run in (one, other)
-    )
-    assert first == second
 
 
 @pytest.mark.parametrize(("name", "every"), [*((name, 0) for name in SETTINGS), ("p", 0.03)])
