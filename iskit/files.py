@@ -1,5 +1,6 @@
 """Files that are whole or absent: written under a temporary name, then renamed. And where the project lies."""
 
+import errno
 import glob
 import hashlib
 import json
@@ -27,6 +28,11 @@ def root() -> Path:
         if (folder / "params").is_dir() and (folder / "notebooks").is_dir():
             return folder
     return here
+
+
+def passing(error: BaseException) -> bool:
+    """Whether a file could not be read for want of memory or open files: that says nothing about the file."""
+    return isinstance(error, MemoryError) or getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 def write(path: Path, save: Callable[[Path], Any]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from figures import pytest_runtest_logreport, pytest_sessionfinish  # noqa: F401 - hooks
 from skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401 - hooks
 
 from iskit.augment import Pipeline

@@ -234,8 +234,16 @@ def correct_of(path: str | Path) -> np.ndarray:
         if not isinstance(bits, bytes):
             raise InputError(f"{path} is a run of an earlier version: it kept no bits of its test images")
         return np.unpackbits(np.frombuffer(bits, np.uint8), count=count).astype(bool)
-    count = _whole(path, "result.json", files.read_json).get("test_examples")
+    count = _whole(path, "result.json", _test_examples)
     return _whole(path, "correct.npy", lambda file: _bits(file, count))
+
+
+def _test_examples(file: Path) -> int:
+    found = files.read_json(file)
+    count = found.get("test_examples") if isinstance(found, dict) else None
+    if type(count) is not int or count < 0:
+        raise ValueError("it does not say how many test_examples there were")
+    return count
 
 
 def _bits(file: Path, count: int) -> np.ndarray:

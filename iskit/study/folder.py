@@ -65,7 +65,8 @@ def held(path: Path) -> bool:
         lock.acquire(timeout=0)
     except Timeout:
         return True
-    except OSError:  # may not be opened: nor could anybody train
+    except OSError as error:  # may not be opened: nor could anybody train
+        _let_pass(error)
         return False
     lock.release()
     return False
@@ -97,7 +98,8 @@ def told(path: Path) -> dict[str, Any]:
     """What status.json says, true or not; of one that is damaged or missing, the least that it must have said."""
     try:
         found = files.read_json(path / "status.json")
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError, RecursionError) as error:
+        _let_pass(error)
         found = None
     if isinstance(found, dict) and found.get("state") in STATES:
         return found
@@ -108,7 +110,8 @@ def result_of(path: Path) -> dict[str, Any] | None:
     """What result.json holds; None if it is absent or not whole."""
     try:
         found = files.read_json(path / "result.json")
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError, RecursionError) as error:
+        _let_pass(error)
         return None
     if not isinstance(found, dict) or not all(isinstance(found.get(name), kind) for name, kind in RESULT.items()):
         return None
@@ -131,23 +134,36 @@ def damage(path: Path) -> str | None:
     try:
         if not {"t", "accuracy"} <= set(pq.read_schema(path / "history.parquet").names):
             return "history.parquet"
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        _let_pass(error)
         return "history.parquet"
     try:
         with (path / "counts.npy").open("rb") as file:
             counts = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+    except (OSError, ValueError, EOFError) as error:
+        _let_pass(error)
         return "counts.npy"
     return None if counts.ndim == 1 and counts.dtype.kind == "i" else "counts.npy"
 
 
+def _let_pass(error: Exception) -> None:
+    """Raises what is wrong with the process that looks: a whole run must not be taken for a damaged one."""
+    if files.passing(error):
+        raise error
+
+
 def finished(path: Path, models: Iterable[str] = ()) -> bool:
     """Whether all is there that a run leaves, and whole; with its weights, if such files are asked for."""
-    return (
-        (path / "result.json").exists()
-        and damage(path) is None
-        and all(zipfile.is_zipfile(path / name) for name in models)
-    )
+    return (path / "result.json").exists() and damage(path) is None and all(_is_zip(path / name) for name in models)
+
+
+def _is_zip(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:  # given a path, zipfile keeps to itself why it cannot be read
+            return zipfile.is_zipfile(file)
+    except OSError as error:
+        _let_pass(error)
+        return False
 
 
 def check_files(path: Path) -> None:

@@ -94,7 +94,9 @@ def _read(path: Path, told: bool = False) -> dict[str, Choice]:
         found = files.read_json(path)
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError, RecursionError) as error:
+        if files.passing(error):
+            raise
         found = None
     known = {name: value for name, value in found.items() if _is_choice(value)} if isinstance(found, dict) else {}
     if told and (not isinstance(found, dict) or len(known) < len(found)):

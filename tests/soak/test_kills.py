@@ -1,16 +1,19 @@
 """Whatever ends a process of the kit, and wherever: nothing is lost, states are true, and the end is the same."""
 
+import io
 import json
 import os
 import signal
 import time
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
+from PIL import Image
 from run_folders import same
 from toll import SHORT, Server, Toll, check_left, check_line, check_state, copied, is_held, moments, wait_until, words
 
@@ -26,11 +29,14 @@ TINY = {"dataset": "digits(limit=200)", "model": "cnn(width=4)", "epochs": 4, "e
 SETTINGS = {
     "p": {**TINY, "sampler": "p", "augment": "standard|mixup", "keep_model": 2},
     "gnorm": {**TINY, "sampler": "gnorm(presample=2, tau_min=1.0)", "augment": "randaugment|standard"},
-    "subset": {**TINY, "sampler": "subset(by='forgetting', proxy='mlp(width=8)', proxy_epochs=2)", "augment": "standard|cutmix"},
+    "subset": {
+        **TINY,
+        "sampler": "subset(by='forgetting', proxy='mlp(width=8)', proxy_epochs=2)",
+        "augment": "standard|cutmix",
+    },
 }
 LONG = {**TINY, "sampler": "c", "epochs": 12, "evals": 6}
 MANY = {**LONG, "sampler": ["p", "unif"], "seeds": 2, "study": "many"}
-MOST = 2 if SHORT else 1000  # struck operations of each kind
 
 
 def run_in(root: Path, settings: dict) -> Run:
@@ -39,7 +45,9 @@ def run_in(root: Path, settings: dict) -> Run:
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    monkeypatch.setenv("ISKIT_ROOT", str(tmp_path))  # what an undisturbed run caches; the struck have roots of their own
+    monkeypatch.setenv(
+        "ISKIT_ROOT", str(tmp_path)
+    )  # what an undisturbed run caches; the struck have roots of their own
     return tmp_path
 
 
@@ -59,11 +67,13 @@ def begun(project: Path, settings: dict, steps: int) -> Path:
     return root
 
 
-def struck(toll: Toll, server: Server, root: Path, fault: str, *argv: str) -> Iterator[tuple[Path, str]]:
+def struck(
+    toll: Toll, server: Server, root: Path, fault: str, *argv: str, stride: int = 1
+) -> Iterator[tuple[Path, str]]:
     """Copies of `root` in which the command met that fault at its first, second, ... and last file operation."""
     here = root.parent / "struck"
     many = server.operations(toll, copied(root, here), *argv)
-    stride = max(1, many // 4) if SHORT else 1 if fault == "kill" else 3
+    stride = max(1, many // 3) if SHORT else stride if fault == "kill" else max(1, many // 12)
     for at in range(1, many + 1, stride):
         code = server.run(toll, copied(root, here), *argv, at=at, fault=fault)
         if fault == "kill":
@@ -74,19 +84,20 @@ def struck(toll: Toll, server: Server, root: Path, fault: str, *argv: str) -> It
         yield here, f"{fault} at operation {at} of {many}"
 
 
+ENDS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT]
 FAULTS = ["kill", "ENOSPC", "EROFS", "EMFILE"]
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize(("name", "steps"), [("p", 9), ("gnorm", 10), ("subset", 0)])
+@pytest.mark.parametrize(
+    ("name", "steps", "fault"),
+    [*(("p", 9, fault) for fault in FAULTS), *(("subset", 0, fault) for fault in FAULTS), ("gnorm", 10, "kill")],
+)
 def test_run_at_each_file_operation(name, steps, fault, server, toll, project):
-    if fault != "kill" and name == "gnorm":
-        pytest.skip("platform: as p")
     settings = SETTINGS[name]
     end = whole(project, settings)
     root = begun(project, settings, steps)
     command = ("iskit", "run", *words(settings))
-    for here, when in struck(toll, server, root, fault, *command):
+    for here, when in struck(toll, server, root, fault, *command, stride=1 if steps else 4):
         run = run_in(here, settings)
         before = check_state(toll, run.path)
         if server.run(toll, here, *command) != 0:
@@ -98,26 +109,22 @@ def test_run_at_each_file_operation(name, steps, fault, server, toll, project):
         check_left(toll, here / "outputs")
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda how: how.name)
+@pytest.mark.parametrize("how", ENDS)
 @pytest.mark.parametrize("name", ["p", "gnorm"])
 def test_run_at_random_moments(name, how, server, toll, project):
     settings = {**SETTINGS[name], "epochs": 12}
     end = whole(project, settings)
     moment = moments(f"{name} {how}")
-    left = 3 if SHORT else 25
-    for number in count():
+    root = project / "usual"
+    root.mkdir()
+    start = time.monotonic()
+    assert server.run(toll, root, "iskit", "run", *words(settings)) == 0, server.said()
+    usual = time.monotonic() - start
+    for number in range(1 if SHORT else 4):
         root = project / f"struck-{number}"
         root.mkdir()
         run = run_in(root, settings)
-        start = time.monotonic()
-        assert server.run(toll, root, "iskit", "run", *words(settings)) == 0, server.said()
-        usual = time.monotonic() - start
-        with toll.comparing("undisturbed"):
-            same(end, run)
-        root = copied(begun(project / f"struck-{number}", settings, 0), project / "again")
-        run = run_in(root, settings)
-        for _ in range(8):
-            left -= 1
+        for _ in range(3 if SHORT else 8):
             child = server.begin(root, "iskit", "run", *words(settings))
             time.sleep(moment.uniform(0, usual / 2))
             os.kill(child, signal.SIGSTOP)
@@ -139,20 +146,18 @@ def test_run_at_random_moments(name, how, server, toll, project):
         with toll.comparing("in the end"):
             same(end, run)
         check_left(toll, root / "outputs")
-        if left <= 0:
-            return
 
 
-@pytest.mark.parametrize("who", ["parent", "worker"])
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda how: how.name)
+@pytest.mark.parametrize(
+    ("who", "how"),
+    [*(("parent", how) for how in ENDS), ("worker", signal.SIGKILL), ("worker", signal.SIGTERM)],
+)  # Ctrl-C workers leave to their parent
 def test_sweep(who, how, server, toll, project):
-    if who == "worker" and how == signal.SIGINT:
-        pytest.skip("platform: workers leave it to their parent")
     runs = [experiment.to_dict() for experiment in grid(MANY)]
     ends = [whole(project, settings) for settings in runs]
     command = ("iskit", "sweep", *words(MANY), "--workers", "2", "--retries", "99")
     moment = moments(f"sweep {who} {how}")
-    for number in range(1 if SHORT else 5):
+    for number in range(1 if SHORT else 3):
         root = project / f"struck-{number}"
         root.mkdir()
         for _ in range(3 if who == "parent" else 1):
@@ -206,9 +211,18 @@ def test_papermill(what, server, toll, project):
     root.mkdir()
     (root / "settings.yaml").write_text(yaml.safe_dump(settings))
     notebook = root / "out.ipynb"
-    command = ("papermill", str(NOTEBOOK), str(notebook), "-f", "settings.yaml", "--engine", "iskit", "--no-progress-bar")
+    command = (
+        "papermill",
+        str(NOTEBOOK),
+        str(notebook),
+        "-f",
+        "settings.yaml",
+        "--engine",
+        "iskit",
+        "--no-progress-bar",
+    )
     run = run_in(root, settings)
-    for number in range(1 if SHORT else 4):
+    for number in range(1 if SHORT else 3):
         child = server.begin(root, *command)
         begins = (lambda: kernels(child)) if number % 2 else (lambda: is_held(run.path))
         if not wait_until(lambda: begins() or run.finished):
@@ -240,13 +254,11 @@ def test_papermill(what, server, toll, project):
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_report(fault, server, toll, project):
-    figure = {"data": [{"type": "scatter", "y": [1, 2]}], "layout": {}}
     shown = [{"output_type": "stream", "name": "stdout", "text": "hello"}]
     cells = [
         {"cell_type": "markdown", "id": "a", "metadata": {}, "source": "# A title"},
         {"cell_type": "code", "id": "b", "metadata": {}, "source": "", "outputs": shown, "execution_count": 1},
     ]
-    assert figure
     root = project / "begun"
     root.mkdir()
     value = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
@@ -272,12 +284,6 @@ def test_report(fault, server, toll, project):
 @pytest.mark.parametrize("fault", FAULTS)
 def test_data_cache(fault, server, toll, project):
     """The images of a parquet set, decoded once."""
-    from PIL import Image
-    import io
-
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     images = []
     for number in range(64):
         file = io.BytesIO()
@@ -294,7 +300,7 @@ def test_data_cache(fault, server, toll, project):
     root = project / "begun"
     root.mkdir()
     command = ("iskit", "run", *words(settings))
-    for here, when in struck(toll, server, root, fault, *command):
+    for here, when in struck(toll, server, root, fault, *command, stride=4):
         run = run_in(here, settings)
         check_state(toll, run.path)
         if server.run(toll, here, *command) != 0:

@@ -31,7 +31,7 @@ class Toll:
     """What one test struck, and what came of it.
 
     processes: started; kills: by SIGKILL, of which some amid a write; ended: by SIGTERM and SIGINT; refused: disks,
-    memory, files that were not to be had; compared: ends held against an undisturbed one. differing: of those; lost:
+    memory, files that were not to be had; examples: of property tests; compared: ends held against an undisturbed one. differing: of those; lost:
     runs begun anew, or finished ones that were not; hung; lies: states that were not so, exit codes, no one line;
     left: temporaries at the end.
     """
@@ -41,6 +41,7 @@ class Toll:
     kills: int = 0
     signals: int = 0
     refusals: int = 0
+    examples: int = 0
     compared: int = 0
     differing: int = 0
     lost: int = 0
