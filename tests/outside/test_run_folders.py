@@ -1,4 +1,4 @@
-"""Run folders that anything happened to: what reads them gives a result, a named damage, or one InputError of one line."""
+"""Run folders that anything happened to: read, named as damaged, or one InputError of one line."""
 
 import json
 import shutil

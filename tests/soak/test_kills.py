@@ -2,10 +2,10 @@
 
 import io
 import json
-import os
 import signal
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -127,15 +127,13 @@ def test_run_at_random_moments(name, how, server, toll, project):
         for _ in range(3 if SHORT else 8):
             child = server.begin(root, "iskit", "run", *words(settings))
             time.sleep(moment.uniform(0, usual / 2))
-            os.kill(child, signal.SIGSTOP)
+            server.strike(toll, child, signal.SIGSTOP)
             state = status_of(run.path)["state"]
             if is_held(run.path) and state not in ("running", "finished"):
                 toll.find("lies", f"trained just now, and {status_of(run.path)}")
-            os.kill(child, how)
-            os.kill(child, signal.SIGCONT)
+            server.strike(toll, child, how)
+            server.strike(toll, child, signal.SIGCONT)
             code = server.end(toll)
-            toll.kills += how == signal.SIGKILL and code < 0
-            toll.signals += how != signal.SIGKILL and code != 0
             if code not in (0, -how, 128 + how):
                 toll.find("lies", f"exit code {code}: {server.said()}")
             state = check_state(toll, run.path)
@@ -163,12 +161,10 @@ def test_sweep(who, how, server, toll, project):
         for _ in range(3 if who == "parent" else 1):
             child = server.begin(root, *command)
             for _ in range(1 if who == "parent" else 3):
-                wait_until(lambda: server.workers() or not Path(f"/proc/{child}/fd").exists(), 20)
+                wait_until(lambda: server.workers() or server.gone(), 20)
                 time.sleep(moment.uniform(0, 1.0))
                 for process in [child] if who == "parent" else server.workers()[:1]:
-                    os.kill(process, how)
-                    toll.kills += how == signal.SIGKILL
-                    toll.signals += how != signal.SIGKILL
+                    server.strike(toll, process, how)
             code = server.end(toll)
             if code not in ((0, -how, 128 + how) if who == "parent" else (0,)):
                 toll.find("lies", f"exit code {code}: {server.said()}")
@@ -199,6 +195,11 @@ def kernels(child: int) -> list[int]:
         return []
 
 
+def trains(server: Server, run: Run) -> bool:
+    """Or did."""
+    return is_held(run.path) or server.gone()
+
+
 WORD = {"kernel": "dead kernel", "SIGTERM": "interrupted", "SIGINT": "interrupted", "SIGKILL": "running"}
 
 
@@ -224,18 +225,15 @@ def test_papermill(what, server, toll, project):
     run = run_in(root, settings)
     for number in range(1 if SHORT else 3):
         child = server.begin(root, *command)
-        begins = (lambda: kernels(child)) if number % 2 else (lambda: is_held(run.path))
-        if not wait_until(lambda: begins() or run.finished):
+        begins = partial(kernels, child) if number % 2 else partial(trains, server, run)
+        if not wait_until(begins) and not run.finished:
             toll.find("hung", "no kernel")
         time.sleep(moment.uniform(0, 0.5))
         if what == "kernel":
             for kernel in kernels(child):
-                os.kill(kernel, signal.SIGKILL)
-                toll.kills += 1
+                server.strike(toll, kernel, signal.SIGKILL)
         else:
-            os.kill(child, getattr(signal, what))
-            toll.kills += what == "SIGKILL"
-            toll.signals += what != "SIGKILL"
+            server.strike(toll, child, getattr(signal, what))
         code = server.end(toll)
         word = json.loads(notebook.read_text())["metadata"]["iskit"].get("status")
         if word != ("ok" if code == 0 else WORD[what]):

@@ -30,10 +30,10 @@ BAD = ("differing", "lost", "hung", "lies", "tracebacks", "left")
 class Toll:
     """What one test struck, and what came of it.
 
-    processes: started; kills: by SIGKILL, of which some amid a write; ended: by SIGTERM and SIGINT; refused: disks,
-    memory, files that were not to be had; examples: of property tests; compared: ends held against an undisturbed one. differing: of those; lost:
-    runs begun anew, or finished ones that were not; hung; lies: states that were not so, exit codes, no one line;
-    left: temporaries at the end.
+    processes: started; kills: by SIGKILL; signals: SIGTERM, SIGINT, SIGXFSZ (amid a write); refusals: disks, memory and
+    files that were not to be had; examples: of property tests; compared: ends held against an undisturbed one.
+    differing: of those; lost: runs begun anew, or that could not go on; hung; lies: states that were not so, exit
+    codes, not one line; tracebacks; left: temporaries at the end.
     """
 
     what: str
@@ -118,6 +118,19 @@ class Server:
         code = self.run(toll, root, *argv, at=10**9)
         assert code == 0, self.said()
         return int(Path(f"{self.log}.met").read_text())
+
+    def strike(self, toll: Toll, process: int, how: signal.Signals) -> None:
+        """Sends the signal, if the process lives still."""
+        try:
+            os.kill(process, how)
+        except ProcessLookupError:
+            return
+        toll.kills += how == signal.SIGKILL
+        toll.signals += how in (signal.SIGTERM, signal.SIGINT)
+
+    def gone(self) -> bool:
+        """Whether the child has ended."""
+        return not Path(f"/proc/{self.child}/fd/1").exists()
 
     def workers(self) -> list[int]:
         """Of sweeps, living."""

@@ -1,4 +1,4 @@
-"""A process that has imported all there is: it forks a child a job, so that hundreds of kills cost no hundreds of starts.
+"""A process that has imported all there is, and forks a child a job: hundreds of kills cost one start.
 
 A line of JSON in is a job: argv, root, log, at, fault, limits. The child's number comes out at once, its exit status as
 it ends. The child runs a command of the kit in the project `root`; what it prints goes to `log`. With `at` its
@@ -117,7 +117,7 @@ def serve() -> None:
 
     import iskit.cli
     import iskit.study.sweep
-    import iskit.views.report  # noqa: F401
+    import iskit.views.report
     from iskit.study.experiment import Experiment
 
     Run(Experiment.parse({"dataset": "digits(limit=200)"})).bind(torch.device("cpu"))  # what is imported late

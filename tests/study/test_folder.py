@@ -1,5 +1,6 @@
 """What lies in a run's folder is what happened: states tell the truth, and what is damaged is named."""
 
+import errno
 import itertools
 import json
 import multiprocessing
@@ -15,8 +16,9 @@ from pathlib import Path
 import pytest
 import torch
 from filelock import FileLock
-from test_resume import same
+from run_folders import same
 
+import iskit.study.folder
 from iskit import files
 from iskit.cli import main
 from iskit.errors import Diverged, InputError, Unsaved
@@ -198,6 +200,45 @@ def test_killed_after_the_result_it_is_finished_and_mended(finished):
     assert files.read_json(finished.path / "status.json")["state"] == "finished"
     assert not (finished.path / ".status.json.12.tmp").exists()
     assert not (finished.path / "checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize("name", ["result.json", "history.parquet", "counts.npy", "status.json"])
+def test_a_process_out_of_files_takes_no_whole_run_for_a_damaged_one(name, finished, monkeypatch):
+    def starved(self, *args, **kwargs):
+        if self.name == name:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return usual(self, *args, **kwargs)
+
+    def read_text(self, **_):
+        with starved(self, "rb") as file:
+            return file.read().decode()
+
+    def starved_schema(path):
+        if path.name == name:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return usual_schema(path)
+
+    usual, usual_schema = Path.open, iskit.study.folder.pq.read_schema
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", starved)
+        patch.setattr(Path, "read_text", read_text)
+        patch.setattr("iskit.study.folder.pq.read_schema", starved_schema)
+        with pytest.raises(OSError, match="Too many open files"):
+            status_of(finished.path)
+    assert state(finished) == "finished"
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EMFILE, "Too many open files"), MemoryError()])
+def test_a_checkpoint_that_this_process_cannot_read_is_kept(error, stopped, monkeypatch):
+    def load(*args, **kwargs):
+        raise error
+
+    before = (stopped.path / "checkpoint.pt").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "load", load)
+        with pytest.raises((OSError, InputError), match="Too many open files|memory"):
+            stopped.train()
+    assert (stopped.path / "checkpoint.pt").read_bytes() == before
 
 
 def test_running_is_who_holds_the_lock(stopped, tmp_path):
