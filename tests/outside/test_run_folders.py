@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from campaign import campaign, result_or_one_line
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import iskit
@@ -98,6 +98,8 @@ def wreck(folder: Path, kind: str, name: str, *how) -> None:
 
 @campaign
 @given(st.lists(damages, min_size=1, max_size=3))
+@example([("value", "result.json", None)])
+@example([("value", "result.json", {"test_examples": -1})])
 def test_any_run_folder_is_read_or_named_or_one_line(finished, wrongs):
     folder = finished
     whole = finished.parents[2] / "whole"

@@ -236,7 +236,7 @@ def test_a_checkpoint_that_this_process_cannot_read_is_kept(error, stopped, monk
     before = (stopped.path / "checkpoint.pt").read_bytes()
     with monkeypatch.context() as patch:
         patch.setattr(torch, "load", load)
-        with pytest.raises((OSError, InputError), match="Too many open files|memory"):
+        with pytest.raises((OSError, InputError), match=r"Too many open files|memory"):
             stopped.train()
     assert (stopped.path / "checkpoint.pt").read_bytes() == before
 
