@@ -25,7 +25,11 @@ from iskit.study.run import Run
 
 pytestmark = pytest.mark.soak
 
-TINY = {"dataset": "digits(limit=200)", "model": "cnn(width=4)", "epochs": 4, "evals": 3, "budget": 0.5}
+# float32: how a project computes is measured by it, and on a busy machine not twice the same
+TINY = {
+    **{"dataset": "digits(limit=200)", "model": "cnn(width=4)", "epochs": 4, "evals": 3, "budget": 0.5},
+    "precision": "float32",
+}
 SETTINGS = {
     "p": {**TINY, "sampler": "p", "augment": "standard|mixup", "keep_model": 2},
     "gnorm": {**TINY, "sampler": "gnorm(presample=2, tau_min=1.0)", "augment": "randaugment|standard"},
@@ -137,7 +141,7 @@ def test_run_at_random_moments(name, how, server, toll, project):
             if code not in (0, -how, 128 + how):
                 toll.find("lies", f"exit code {code}: {server.said()}")
             state = check_state(toll, run.path)
-            if (code == 128 + how) and (state != "stopped" or "goes on from here" not in server.said()):
+            if "goes on from here" in server.said() and (code != 128 + how or state != "stopped"):
                 toll.find("lies", f"exit code {code}, {state}: {server.said()}")
         if server.run(toll, root, "iskit", "run", *words(settings)) != 0:
             toll.find("lost", server.said())
