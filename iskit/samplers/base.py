@@ -195,8 +195,9 @@ class Sampler:
     def tell(self, acted: Tensor | float) -> None:
         """Called within `plan`, `select` or `reduce`: how far the choice made there is from a uniform one.
 
-        acted: in [0, 1], 1/2 sum |q_i - 1/m|, where q_i are the probabilities, before drawing, with which the m rows on
-        offer are chosen, given their scores: `distance` of them, or 1 - k / m if the scores alone choose k of m.
+        acted: the probabilities q (m,), before drawing, with which the m rows on offer are chosen, given their scores,
+        to any scale, in a tensor that is not changed later; what counts is 1/2 sum |q_i - 1/m|, in [0, 1]. Or that
+        number itself: 1 - k / m if the scores alone choose k of m; of `reduce`, always.
         Who does not tell chooses uniformly. On a device nothing may wait for it.
         """
         self.told = (acted,)

@@ -1,5 +1,7 @@
 """Draws that several samplers share."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -19,16 +21,20 @@ def successive(score: Tensor, size: int, uniform: Tensor) -> Tensor:
     return mask
 
 
-def distance(weight: Tensor) -> Tensor:
-    """() float64 in [0, 1): how far weights (m,), which need not sum to 1, are from equal ones.
+def distances(weights: Sequence[Tensor]) -> Tensor:
+    """(k,) float64 in [0, 1): how far each of k weights (m_i,), which need not sum to 1, are from equal ones.
 
     1/2 sum |q_i - 1/m| with q = weight / sum: the share of the weight that would have to move. Exactly 0 if all are
     equal; not a number if all are 0, or there are none.
     """
-    weight = weight.double()
-    mean = weight.mean()
+    device = weights[0].device
+    size = torch.tensor([len(weight) for weight in weights]).to(device, non_blocking=True)
+    which = torch.arange(len(weights), device=device).repeat_interleave(size, output_size=sum(map(len, weights)))
+    flat = torch.cat([weight.double() for weight in weights])
+    nothing = torch.zeros(len(weights), dtype=torch.float64, device=device)
+    mean = nothing.index_add(0, which, flat) / size
     # What rounding makes of equal weights is no choice.
-    return F.threshold(torch.dist(weight, mean, 1) / (2 * len(weight) * mean), 1e-9, 0.0)
+    return F.threshold(nothing.index_add(0, which, (flat - mean[which]).abs()) / (2 * size * mean), 1e-9, 0.0)
 
 
 def permuted(score: Tensor, seed: int, number: int) -> Tensor:

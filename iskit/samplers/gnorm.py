@@ -23,7 +23,7 @@ from iskit.budget import Budget
 from iskit.errors import InputError
 from iskit.randomness import Stream, generator
 from iskit.samplers.base import Batch, Outcome, Sampler, Score, samplers
-from iskit.samplers.draw import distance, permuted
+from iskit.samplers.draw import permuted
 
 
 class Form(NamedTuple):
@@ -123,7 +123,7 @@ class GradientNorm(Sampler):
         if self.control:
             s = permuted(s, self.seed, int(self.pools))
         g = self.distribution(s)
-        self.tell(distance(g))
+        self.tell(g)
         draws = torch.from_numpy(generator(self.seed, Stream.CHOICE, int(self.pools)).random(int(self.trained)))
         self.pools += 1
         rows = with_replacement(g, draws.to(self.device, non_blocking=True))

@@ -18,7 +18,7 @@ from iskit.budget import Budget
 from iskit.errors import InputError
 from iskit.randomness import Stream, uniform_all
 from iskit.samplers.base import samplers
-from iskit.samplers.draw import distance, permuted
+from iskit.samplers.draw import permuted
 from iskit.samplers.last_loss import LastLoss
 
 
@@ -46,7 +46,7 @@ class InfoBatch(LastLoss):
         known = loss.isfinite()
         mean = torch.where(known, loss, 0.0).double().sum() / known.sum()  # none known: NaN, nothing lies below it
         well_learnt = loss < mean
-        self.tell(distance(torch.where(well_learnt, 1 - self.prune, 1.0)))
+        self.tell(torch.where(well_learnt, 1 - self.prune, 1.0))
         dropped = well_learnt & (uniform_all(self.seed, Stream.CHOICE, epoch, self.n, self.device) < self.prune)
         weight = torch.where(well_learnt, 1 / (1 - self.prune), 1.0).masked_fill(dropped, 0.0)
         self.kept.copy_((~dropped).float().mean())

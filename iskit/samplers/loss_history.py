@@ -17,7 +17,7 @@ from torch import Tensor
 from iskit.errors import InputError
 from iskit.randomness import Stream, uniform_all
 from iskit.samplers.base import samplers
-from iskit.samplers.draw import distance, inclusion, permuted, successive
+from iskit.samplers.draw import inclusion, permuted, successive
 from iskit.samplers.last_loss import LastLoss
 
 
@@ -36,7 +36,7 @@ class LossHistory(LastLoss):
         if size >= self.n:
             return None
         score = self.priority() ** self.alpha
-        self.tell(distance(score))
+        self.tell(score)
         if self.control:
             score = permuted(score, self.seed, epoch)
         draws = uniform_all(self.seed, Stream.CHOICE, epoch, self.n, self.device)

@@ -22,7 +22,7 @@ from iskit.budget import Budget
 from iskit.errors import InputError
 from iskit.randomness import Stream, permutation, uniform_all
 from iskit.samplers.base import Batch, Score, samplers
-from iskit.samplers.draw import distance, permuted, ranking, successive
+from iskit.samplers.draw import permuted, ranking, successive
 from iskit.samplers.last_loss import LastLoss
 
 
@@ -58,7 +58,7 @@ class OnlineBatch(LastLoss):
         probability[order] = self.probability(t)
         known = loss.isfinite()  # the others tie: each of them comes as likely as they do on average
         tied = torch.where(known, 0.0, probability).sum() / (~known).sum()
-        self.tell(distance(torch.where(known, probability, tied)))
+        self.tell(torch.where(known, probability, tied))
         return successive(probability, size, uniform_all(self.seed, Stream.CHOICE, epoch, self.n, self.device)).float()
 
     def probability(self, t: float) -> Tensor:

@@ -18,7 +18,7 @@ from iskit.budget import Budget
 from iskit.errors import InputError
 from iskit.randomness import Stream, uniform_all
 from iskit.samplers.base import Outcome, Sampler, samplers
-from iskit.samplers.draw import distance, permuted, successive
+from iskit.samplers.draw import permuted, successive
 
 
 @samplers.register("p", "p-SGD")
@@ -54,7 +54,7 @@ class P(Sampler):
         # As published: `epoch < warmup`, the first epoch being 1.
         warm = epoch + 1 < round(self.warmup * self.epochs) if self.official else t < self.warmup
         score = torch.ones(self.n, device=self.device) if warm else self.probability()
-        self.tell(distance(score))
+        self.tell(score)
         if self.control:
             score = permuted(score, self.seed, epoch)
         draws = uniform_all(self.seed, Stream.CHOICE, epoch, self.n, self.device)

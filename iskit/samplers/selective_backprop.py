@@ -29,7 +29,7 @@ from iskit.budget import Budget
 from iskit.errors import InputError
 from iskit.randomness import Stream, generator
 from iskit.samplers.base import Batch, Outcome, Sampler, Score, samplers
-from iskit.samplers.draw import distance, permuted
+from iskit.samplers.draw import permuted
 
 
 @samplers.register("selective_backprop", "SB", "selective_backpropagation", revised={"official=True": 2})
@@ -123,7 +123,7 @@ class SelectiveBackprop(Sampler):
         draws = torch.from_numpy(generator(self.seed, Stream.CHOICE, first).random(len(pool)))
         chance = self.percentile(loss) ** self.beta
         chance[:outright] = 1.0
-        self.tell(distance(chance))
+        self.tell(chance)
         rows = (
             (draws.to(self.device, non_blocking=True) < chance).nonzero().squeeze(1)
         )  # the pass's only wait for a GPU

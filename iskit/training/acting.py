@@ -1,16 +1,33 @@
 """How far a run's choices were from uniform ones, and its weights from equal ones, without waiting for the device."""
 
 from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from iskit.samplers.draw import distance
+from iskit.samplers.draw import distances
 
-# How a group of rows was chosen, (3,) float64: acted, on, weighted; None: uniformly, with equal weights, so all 0.
-Way = Tensor | None
-Rows = deque[tuple[Way, int]]  # ways and how many rows came so, in their order
+Told = Tensor | float | None  # see `Sampler.tell`
+
+
+@dataclass(eq=False)
+class Way:
+    """How a group of rows was chosen. told: what the sampler told of it; weight (m,): what the rows were given.
+
+    value (3,) float64: acted, on, weighted, once they are computed, for many groups at once: of a tiny network's step
+    the few operations a group would be a part. rows: how many of the group were trained since the sums were last made.
+    """
+
+    told: Told = None
+    weight: Tensor | None = None
+    value: Tensor | None = None
+    rows: int = 0
+
+
+Rows = deque[tuple[Way | None, int]]  # ways and how many rows came so, in their order; None: uniformly, all as it was
 
 
 class Acting:
@@ -19,7 +36,8 @@ class Acting:
     were given together, by one `plan` or one `select`.
 
     Rows are trained in the order in which they were chosen, so it is enough to know how many came in which way.
-    shown: of the rows fetched but not yet shown to `select`; kept: of those that wait for a full batch.
+    shown: of the rows fetched but not yet shown to `select`; kept: of those that wait for a full batch; met: the ways
+    of rows trained, not in the sums yet.
     """
 
     def __init__(self, device: torch.device):
@@ -27,19 +45,22 @@ class Acting:
         self.acted, self.on, _ = self.sums.unbind()
         self.shown: Rows = deque()
         self.kept: Rows = deque()
+        self.met: list[Way] = []
+        self.planned: Way | None = None  # of the epoch at hand
 
-    def way(self, told: Tensor | float | None, weight: Tensor) -> Tensor:
-        """Of rows that get these weights (m,), m at least 1, after a choice of which this was told."""
-        acted = torch.empty_like(self.acted)
-        # Not torch.tensor: it would copy from the host, and wait.
-        acted.copy_(told) if isinstance(told, Tensor) else acted.fill_(told or 0.0)
-        return torch.stack([acted, (acted > 0).double(), distance(weight)])
+    def plan(self, told: Told, weight: Tensor | None) -> None:
+        """The next rows are of an epoch whose rows got these weights (m,), after a choice of which this was told; None:
+        of all, as they are."""
+        self.planned = None
+        if weight is not None and len(weight):
+            self.planned = Way(told, weight)
+            self._evaluate([self.planned])  # at once: as many numbers as there are examples need not be kept
 
-    def fetched(self, way: Way, rows: int) -> None:
-        """So many rows of an epoch that was planned in this way were fetched."""
-        self.shown.append((way, rows))
+    def fetched(self, rows: int) -> None:
+        """So many rows of the epoch were fetched."""
+        self.shown.append((self.planned, rows))
 
-    def selected(self, pool: int, chosen: tuple[Tensor, Tensor] | None, told: Tensor | float | None) -> None:
+    def selected(self, pool: int, chosen: tuple[Tensor, Tensor] | None, told: Told) -> None:
         """Of the next rows shown, a pool of so many, these were chosen with these weights; None: all as they are."""
         shown = _first(self.shown, pool)
         if chosen is None:
@@ -48,19 +69,24 @@ class Acting:
         rows, weight = chosen
         if len(rows) == 0:
             return
-        way = self.way(told, weight)
-        if told is None:  # what counts is how their epochs were planned
-            ways = torch.cat([(torch.zeros_like(way) if one is None else one).expand(m, 3) for one, m in shown])
-            way[:2] = ways[rows, :2].mean(0)
+        way = Way(told, weight)
+        if told is None and any(one is not None for one, _ in shown):  # what counts is how their epochs were planned
+            self._evaluate([way])
+            assert way.value is not None
+            uniform = torch.zeros_like(way.value)
+            planned = [(uniform if one is None or one.value is None else one.value).expand(m, 3) for one, m in shown]
+            way.value[:2] = torch.cat(planned)[rows, :2].mean(0)
         self.kept.append((way, len(rows)))
 
     def trained(self, rows: int) -> None:
         """The next so many of the rows kept are trained."""
         for way, m in _first(self.kept, rows):
             if way is not None:
-                self.sums.add_(way, alpha=m)
+                if way.rows == 0:
+                    self.met.append(way)
+                way.rows += m
 
-    def reduced(self, told: Tensor | float | None, rows: int) -> None:
+    def reduced(self, told: Told, rows: int) -> None:
         """In the backward pass of a batch of so many rows this was told."""
         if told is not None:
             self.acted += told * rows
@@ -68,14 +94,62 @@ class Acting:
 
     def means(self, rows: int) -> dict[str, float]:
         """The three by name, over so many rows trained. Waits for the device."""
+        if self.met:
+            self._evaluate(self.met)
+            counts = torch.tensor([way.rows for way in self.met], dtype=torch.float64, device=self.sums.device)
+            self.sums += (torch.stack([way.value for way in self.met]) * counts[:, None]).sum(0)  # type: ignore[misc]
+            for way in self.met:
+                way.rows = 0
+            self.met = []
         return dict(zip(("acted", "on", "weighted"), (self.sums / max(rows, 1)).tolist(), strict=True))
 
+    def _evaluate(self, ways: Sequence[Way]) -> None:
+        """Gives each its value. The same for a way whatever others there are: a restart must not change it."""
+        new = [way for way in ways if way.value is None]
+        if not new:
+            return
+        acted = torch.zeros(len(new), dtype=torch.float64, device=self.sums.device)
+        vectors: dict[int, Tensor] = {}
+        for number, told in enumerate(way.told for way in new):
+            if not isinstance(told, Tensor):
+                acted[number].fill_(told or 0.0)  # not assigned: that would copy from the host, and wait
+            elif told.dim():
+                vectors[number] = told
+            else:
+                acted[number].copy_(told)
+        if vectors:
+            for number, found in zip(vectors, distances(list(vectors.values())).unbind(), strict=True):
+                acted[number].copy_(found)
+        weighted = distances([way.weight for way in new])  # type: ignore[misc]
+        for way, value in zip(new, torch.stack([acted, (acted > 0).double(), weighted], dim=1).unbind(), strict=True):
+            way.value = value.clone()
+            way.told = way.weight = None
+
     def state_dict(self) -> dict[str, Any]:
-        return {"sums": self.sums, "shown": list(self.shown), "kept": list(self.kept)}
+        queues = {name: list(getattr(self, name)) for name in ("shown", "kept")}
+        at_hand = [self.planned] if self.planned else []
+        ways = list(
+            dict.fromkeys([*at_hand, *self.met, *(way for queue in queues.values() for way, _ in queue if way)])
+        )
+        self._evaluate(ways)
+        number = {way: place for place, way in enumerate(ways)}
+        return {
+            "sums": self.sums,
+            "values": [way.value for way in ways],
+            "rows": [way.rows for way in ways],
+            "met": [number[way] for way in self.met],
+            "planned": self.planned and number[self.planned],
+            **{name: [(way and number[way], m) for way, m in queue] for name, queue in queues.items()},
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.sums.copy_(state["sums"])
-        self.shown, self.kept = deque(state["shown"]), deque(state["kept"])
+        ways = [Way(value=value, rows=rows) for value, rows in zip(state["values"], state["rows"], strict=True)]
+        self.met = [ways[place] for place in state["met"]]
+        self.planned = None if state["planned"] is None else ways[state["planned"]]
+        self.shown, self.kept = (
+            deque((None if place is None else ways[place], m) for place, m in state[name]) for name in ("shown", "kept")
+        )
 
 
 def _first(waiting: Rows, rows: int) -> Rows:

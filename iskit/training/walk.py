@@ -9,7 +9,7 @@ from iskit.budget import Budget, Meter
 from iskit.errors import InputError
 from iskit.randomness import Stream, permutation
 from iskit.samplers import Batch, Sampler, Score
-from iskit.training.acting import Acting, Way
+from iskit.training.acting import Acting
 
 PATIENCE = 10_000  # candidates a selector may pass over in a row: one that remembers losses must first see them fall
 
@@ -18,7 +18,7 @@ class Walk:
     """The rows to visit, epoch after epoch: the sampler's plan in the experiment's common order.
 
     rows: this epoch's examples in order; weight: how much each counts; position: how many of them were taken;
-    epoch: -1 before the first; way: how its rows were chosen, see `acting`. n: examples in all; device: of the rows.
+    epoch: -1 before the first. n: examples in all; device: of the rows.
     """
 
     def __init__(self, sampler: Sampler, budget: Budget, meter: Meter, n: int, seed: int, device: torch.device):
@@ -28,7 +28,6 @@ class Walk:
         self.rows = torch.empty(0, dtype=torch.int64, device=device)
         self.weight = self.rows.float()
         self.acting = Acting(device)
-        self.way: Way = None
 
     def advance(self, t: float) -> None:
         """Makes sure that there is a next row. RuntimeError if the sampler plans nothing for 100,000 epochs."""
@@ -44,7 +43,7 @@ class Walk:
         """The next `count` rows of this epoch: index, epoch and weight, each (count,)."""
         taken = slice(self.position, self.position + count)
         self.position += count
-        self.acting.fetched(self.way, count)
+        self.acting.fetched(count)
         index = self.rows[taken]
         return index, torch.full_like(index, self.epoch), self.weight[taken]
 
@@ -55,11 +54,11 @@ class Walk:
         weight = self.sampler.plan(t, self.epoch, size)
         told = self.sampler.heard()
         if weight is None:
-            self.rows, self.weight, self.way = order, torch.ones(self.n, device=order.device), None
+            self.rows, self.weight = order, torch.ones(self.n, device=order.device)
         else:
             self.rows = order[(weight > 0)[order]]
             self.weight = weight[self.rows]
-            self.way = self.acting.way(told, self.weight) if len(self.rows) else None
+        self.acting.plan(told, None if weight is None else self.weight)
         self.position = 0
 
     def state_dict(self) -> dict[str, Any]:
@@ -68,13 +67,12 @@ class Walk:
             "position": self.position,
             "rows": self.rows,
             "weight": self.weight,
-            "way": self.way,
             "acting": self.acting.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.epoch, self.position = state["epoch"], state["position"]
-        self.rows, self.weight, self.way = state["rows"], state["weight"], state["way"]
+        self.rows, self.weight = state["rows"], state["weight"]
         self.acting.load_state_dict(state["acting"])
 
 

@@ -8,7 +8,7 @@ import torch
 
 from iskit.budget import Budget, Meter
 from iskit.samplers import Sampler, samplers
-from iskit.samplers.draw import distance
+from iskit.samplers.draw import distances
 from iskit.training.trainer import Trainer
 from iskit.training.walk import Walk
 
@@ -30,6 +30,12 @@ def tv(weight) -> float:
     if (weight == weight[0]).all():
         return 0.0
     return 0.5 * np.abs(weight / weight.sum() - 1 / len(weight)).sum()
+
+
+def distance(weight):
+    """Of one among others, which must not matter."""
+    other = torch.arange(1.0, 4.0)
+    return distances([other, weight, other])[1]
 
 
 def test_distance_by_hand():
