@@ -31,6 +31,7 @@ _HOME = {
     "sample_of": "iskit.study.archive",
     "show": "iskit.views.cards",
     "verdict": "iskit.views.verdict",
+    "watch": "iskit.views.watch",
     "wrap": "iskit.own.loader",
 }
 __all__ = sorted(_HOME)

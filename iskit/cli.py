@@ -1,74 +1,32 @@
-"""The command line: iskit run, sweep, tune, bench, methods, results, verdict, report."""
+"""The command line: iskit run, sweep, tune, status, clean, bench, methods, results, pack, verdict, report."""
 
 import io
 import os
-import signal
 import sys
 import warnings
-from collections import Counter
-from collections.abc import Callable
 from contextlib import closing
-from math import isnan
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from iskit import files
 from iskit.errors import Diverged, InputError, Unsaved, one_line, suggest
-from iskit.inputs import parse_yaml, read_yaml, reason
-from iskit.study.experiment import Experiment, check_names
-
-if TYPE_CHECKING:
-    from iskit.study.sweep import Sweep
-    from iskit.study.tuning import Tuning
+from iskit.inputs import reason
+from iskit.study.experiment import Experiment
+from iskit.views.console import console, on_signal, show_results
+from iskit.views.words import plan_of, read_plans, read_settings
 
 app = typer.Typer(
     help="Budgeted training: choose which images to train on, or vary how they look?",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-# As wide as the terminal; a pipe or a log gets room for whole rows.
-# No markup: names and paths may hold brackets.
-console = Console(width=None if sys.stdout.isatty() else 160, markup=False, emoji=False)
-
 Settings = Annotated[list[str], typer.Argument(help="params/*.yaml files and key=value settings; the later wins")]
-
-
-def read_settings(words: list[str]) -> dict[str, Any]:
-    """`["params/x.yaml", "budget=0.3"]` -> settings; InputError for what is neither a file nor a setting."""
-    settings: dict[str, Any] = {}
-    for word in words:
-        key, _, value = word.partition("=")
-        if _is_setting(word):
-            try:
-                settings[key] = parse_yaml(key, value)
-            except InputError:  # then it is meant as it stands
-                settings[key] = value
-        else:
-            found = read_yaml(word)
-            try:
-                check_names(found, also=["seeds"])
-            except InputError as error:
-                raise InputError(f"{word}: {error}") from None
-            settings.update(found)
-    return settings
-
-
-def plan_of(words: list[str]) -> str | None:
-    """A hash of what stands in the params files among the words; None if there is none."""
-    texts = [Path(word).read_text(encoding="utf-8") for word in words if not _is_setting(word)]
-    return files.digest(texts) if texts else None
-
-
-def _is_setting(word: str) -> bool:
-    key, equals, _ = word.partition("=")
-    return equals != "" and key.isidentifier()
 
 
 @app.command()
@@ -77,7 +35,7 @@ def run(settings: Settings) -> None:
     from iskit.study.run import Run
 
     one = Run(Experiment.parse(read_settings(settings)), plan=plan_of(settings))
-    stop = _on_signal(lambda: None)
+    stop = on_signal(lambda: None)
     with Progress(
         TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:.0f}% of the budget"),
         TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal,
@@ -107,20 +65,51 @@ def run(settings: Settings) -> None:
 @app.command()
 def sweep(
     settings: Settings,
+    block: Annotated[list[str] | None, typer.Option(help="only this block of a study file; may be repeated")] = None,
     workers: Annotated[int | None, typer.Option(help="processes at once; default: by cores, or GPUs")] = None,
     retries: Annotated[int, typer.Option(help="how often a run that fails is tried again")] = 1,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="check all, say what is done and what is to do")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="check all, say what is to do and how long it takes")
+    ] = False,
+    notebook: Annotated[
+        bool, typer.Option("--notebook", help="leave an executed run.ipynb in each run's folder")
+    ] = False,
 ) -> None:
-    """Train every combination of settings that are lists, `seeds=3` among them; finished runs are kept."""
-    from iskit.study.grid import grid
-    from iskit.study.sweep import Sweep
+    """Train a study file, or every combination of settings that are lists, `seeds=3` among them; finished runs stay.
 
-    experiments = grid(read_settings(settings))
-    many = Sweep(experiments, workers, retries=retries, plan=plan_of(settings))
+    A setting beside a study file stands in place of the file's in all of its blocks. With one that changes what is
+    trained (any but data_dir, device, precision, compile, deterministic, keep_model) the runs are no longer the
+    file's: they carry no hash of it, and the file is not kept for the study's verdict and status.
+    Several study files are checked together and trained one after another.
+    """
+    from iskit.study import plan
+    from iskit.study.sweep import Sweep
+    from iskit.views.console import add_notebooks, announce, train_all
+    from iskit.views.executed import check_notebook
+
+    if notebook:
+        check_notebook()
+    plans = read_plans(settings, block or [])
+    sweeps = [
+        Sweep(one.experiments, workers, retries=retries, plan=one.digest or None, blocks=one.blocks) for one in plans
+    ]
+    plan.check(plans, sweeps[0].outputs)
+    for one, many in zip(plans, sweeps, strict=True):
+        announce(one.study, many)
     if dry_run:
-        console.print(_to_do(many))
         return
-    _train(many, lambda: _table(experiments[0].study))
+    for one, many in zip(plans, sweeps, strict=True):
+        plan.keep(one, many.outputs)
+    codes = []
+    for many in sweeps:
+        own = [run.path for run in many.runs()]
+        codes.append(train_all(many, partial(show_results, many.experiments[0].study, own)))
+        if codes[-1] > 1:
+            break
+    if notebook and max(codes) <= 1:
+        add_notebooks([run for many in sweeps for run in many.runs() if run.finished])
+    if max(codes):
+        raise typer.Exit(max(codes))
 
 
 @app.command()
@@ -132,12 +121,15 @@ def tune(
     """Choose each arm's learning rate by the same trials on held-out examples; write the study file of the tuned."""
     from iskit.study.plan import read_file
     from iskit.study.tuning import Tuning
+    from iskit.views.console import to_do, train_all
 
     tuning = Tuning(read_file(file), workers)
     if dry_run:
-        console.print(f"{_to_do(tuning)}; at most {tuning.most} if the grid grows as often as it may")
+        console.print(f"{to_do(tuning)[0]}; at most {tuning.most} if the grid grows as often as it may")
         return
-    _train(tuning, lambda: None)
+    code = train_all(tuning, lambda: None)
+    if code:
+        raise typer.Exit(code)
     table = Table("arm", title=f"tuned alike on {tuning.task.validation} held-out examples", title_justify="left")
     for name in ("lr", "strength", "accuracy %", "trials", "forward and backward", "scored", "seconds", "on the edge"):
         table.add_column(name, justify="right")
@@ -156,8 +148,55 @@ def tune(
 
 
 @app.command()
+def status(study: Annotated[str, typer.Argument(help="a folder under outputs/")]) -> None:
+    """Show how a study stands, from any machine: what is done, running, failed, missing; time left; accuracy so far."""
+    from iskit.study.status import standing
+    from iskit.views.tables import accuracies, headline, of_frame, open_runs
+
+    now = standing(study)
+    console.print(headline(now), soft_wrap=True)
+    if len(begun := open_runs(now)):
+        console.print(of_frame(begun))
+    if len(now.finished):
+        for table in accuracies(now.finished):
+            console.print(table)
+
+
+@app.command()
+def clean(
+    study: Annotated[str, typer.Argument(help="a folder under outputs/")],
+    failed: Annotated[
+        bool, typer.Option("--failed", help="runs that failed: diverged ones are not tried again else")
+    ] = False,
+    stopped: Annotated[
+        bool, typer.Option("--stopped", help="runs that stopped or were killed, with checkpoints")
+    ] = False,
+    damaged: Annotated[bool, typer.Option("--damaged", help="finished runs of which a file is not whole")] = False,
+    older_than: Annotated[float, typer.Option(help="days since the last file of a run was written")] = 0.0,
+    yes: Annotated[bool, typer.Option("--yes", help="delete; else they are only shown")] = False,
+) -> None:
+    """Show what of a study may go, with sizes; delete it with --yes. Never a finished run, or one that trains.
+
+    Failed runs go so that they are tried anew; stopped ones when nobody will go on with them, for each holds a
+    checkpoint; damaged ones so that they no longer stand in the list. Without a choice all three are meant.
+    """
+    from iskit.study import clean as cleaning
+    from iskit.study.status import check_study
+    from iskit.views.tables import size
+
+    chosen = {"failed": failed, "stopped": stopped, "damaged": damaged}
+    kinds = [kind for kind, wanted in chosen.items() if wanted] or list(cleaning.KINDS)
+    found = cleaning.remains(check_study(study), kinds, older_than)
+    for one in found:
+        word = ("removed" if cleaning.remove(one) else "kept: in use by now") if yes else f"{one.days:.1f} days old"
+        console.print(f"{one.state:8} {size(one.bytes):>10}  {word}  {one.path}", soft_wrap=True)
+    told = f"{len(found)} runs, {size(sum(one.bytes for one in found))}"
+    console.print(told if yes or not found else f"{told}; to delete them add --yes")
+
+
+@app.command()
 def bench(
-    part: Annotated[str, typer.Argument(help="train, augment, select or all")] = "all",
+    part: Annotated[str, typer.Argument(help="train, augment, select, sweep or all")] = "all",
     data: Annotated[str, typer.Option(help="folder of parquet files of colour images")] = "../shared/data/cifar10-jpeg",
     smoke: Annotated[bool, typer.Option(help="tiny sizes: whether it works, not how fast")] = False,
 ) -> None:
@@ -210,10 +249,11 @@ def methods(name: Annotated[str | None, typer.Argument(help="a sampler or augmen
 @app.command()
 def results(study: Annotated[str | None, typer.Argument(help="a folder under outputs/")] = None) -> None:
     """Print a table of finished runs, mean and deviation over seeds."""
-    studies = [folder.name for folder in files.root().glob("outputs/*/") if folder.name != "bench"]
-    if study is not None and study not in studies and not study.endswith(".zip"):
-        raise InputError(f"study={study!r} is no folder under outputs/: {suggest(study, studies)}")
-    _table(study)
+    from iskit.study.status import check_study
+
+    if study is not None and not study.endswith(".zip"):
+        check_study(study)
+    show_results(study)
 
 
 @app.command()
@@ -238,25 +278,14 @@ def verdict(
     markdown: Annotated[bool, typer.Option(help="print Markdown")] = False,
 ) -> None:
     """Judge what a study found, by the comparisons that its file names beforehand; else every sampler against unif."""
-    from iskit.views.verdict import cells, legend
+    from iskit.views.console import show_verdict
     from iskit.views.verdict import verdict as judge
 
     found = judge(study, contrast)
     if markdown:
         print(found.markdown(), end="")
         return
-    for one in found:
-        console.print(one.sentence, style="bold", markup=False, highlight=False, soft_wrap=True)
-        view = cells(one)
-        table = Table(box=None)
-        for place, column in enumerate(view.columns):
-            table.add_column(column, justify="right" if place > 1 else "left", overflow="fold")
-        for row in view.itertuples(index=False):
-            table.add_row(*map(escape, row))
-        console.print(table)
-        for text in (legend(one), *one.notes):
-            console.print(f"- {text}", style="dim", markup=False, highlight=False, soft_wrap=True)
-        console.print()
+    show_verdict(found)
 
 
 @app.command()
@@ -266,92 +295,6 @@ def report(notebook: Path, path: Path) -> None:
 
     write(notebook, path)
     console.print(f"report: {path}")
-
-
-def _to_do(many: "Sweep | Tuning") -> str:
-    from iskit.study.sweep import given_up
-
-    states = Counter("diverged" if given_up(status) else status["state"] for _, status in many.check())
-    to_do = states.total() - states["finished"] - states["diverged"]
-    kinds = ", ".join(f"{count} {state}" for state, count in states.items() if count)
-    return f"{states.total()} runs: {kinds}; {to_do} to do"
-
-
-def _train(many: "Sweep | Tuning", show: Callable[[], None]) -> None:
-    """Trains them all behind a bar, shows what came out and what failed. Exit if something is left to do."""
-    stopped = _on_signal(many.stop)
-    finished = 0
-    with Progress(
-        TextColumn("{task.completed} of {task.total} runs"), BarColumn(), TimeRemainingColumn(), console=console
-    ) as bar:
-        task = bar.add_task("runs", total=len(many.experiments))
-        for news in many:
-            finished += news.finished
-            bar.update(task, completed=finished, total=len(many.experiments))
-    show()
-    if many.failed:
-        console.print(f"{len(many.failed)} of {len(many.experiments)} runs failed:")
-        for number, why in sorted(many.failed.items()):
-            console.print(f"  {many.folder(number)}: {why}", markup=False, soft_wrap=True)
-    if finished + len(many.failed) < len(many.experiments):  # only the signal ends it before
-        console.print(
-            f"stopped with {finished} of {len(many.experiments)} runs done; the same command goes on from here"
-        )
-        raise typer.Exit(128 + stopped[0])
-    if many.failed:
-        raise typer.Exit(1)
-
-
-def _on_signal(stop: Callable[[], None]) -> list[int]:
-    """Calls `stop` on SIGTERM and Ctrl-C instead of dying amid a step; the list then holds the signal's number."""
-    seen: list[int] = []
-
-    def handle(number: int, frame: object) -> None:
-        seen.append(number)
-        stop()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, handle)
-    return seen
-
-
-def _table(study: str | None) -> None:
-    from iskit.study.archive import over_seeds, told_apart_by
-    from iskit.study.archive import results as read
-
-    frame = read(study)
-    for path, wrong in frame.attrs["damaged"].items():
-        print(f"iskit: {path} is left out: {wrong}", file=sys.stderr)
-    if copies := frame.attrs["copies"]:
-        copy, own = next(iter(copies.items()))
-        print(f"iskit: copied run folders count once, {len(copies)} left out: {copy} is {own}", file=sys.stderr)
-    if frame.empty:
-        console.print(
-            f"no finished runs{f' in study {study!r}' if study else ''}: try iskit run params/quickstart.yaml"
-        )
-        return
-    for (name, dataset, model), part in frame.groupby(["study", "dataset", "model"], sort=False):
-        further = told_apart_by(part)
-        table = Table(title=f"{name}: {model} on {dataset}", title_justify="left")
-        for name in ("augment", "sampler", *further):
-            table.add_column(name, overflow="fold", min_width=max(10, len(name)))
-        for name in ("budget", "accuracy %", "seeds", "trained", "cost", "seconds", "saved %", "entropy"):
-            table.add_column(name, justify="right", no_wrap=True)
-        for row in over_seeds(part).sort_values(["augment", *further, "budget", "sampler"]).to_dict("records"):
-            spread = f" ± {row['deviation']:.2f}" if row["seeds"] > 1 else ""
-            saved = "" if isnan(row["speedup"]) else f"{row['speedup']:.0f}"
-            table.add_row(
-                *(row["augment"], row["sampler"], *(str(row[name]) for name in further)),
-                *(f"{row['budget']:g}", f"{row['accuracy']:.2f}{spread}"),
-                *(str(row["seeds"]), f"{row['backward']:,.0f}", f"{row['equivalent_budget']:.3f}"),
-                *(f"{row['seconds']:.2f}", saved, f"{row['entropy']:.3f}"),
-            )
-        console.print(table)
-    console.print(
-        "trained: examples; cost: forward and backward passes as a share of the full run's; "
-        "seconds: training and scoring; saved: of these, against full sgd; preparation (proxy runs) is in neither; "
-        "entropy in nats"
-    )
 
 
 def main() -> None:

@@ -35,6 +35,15 @@ def passing(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
+def located(path: str, data_dir: Path) -> Path:
+    """A data set's or weights' path as given: under `data_dir` if it is there, else relative to the project.
+
+    So a study that was packed goes on wherever the data lie, by another data_dir.
+    """
+    under = data_dir / path
+    return under if os.path.exists(under) else root() / path  # unlike Path.exists, which may raise
+
+
 def write(path: Path, save: Callable[[Path], Any]) -> None:
     """Calls `save` on a temporary name beside `path`, flushes it to the disk and renames it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -13,6 +13,7 @@ import torch
 from iskit import files
 from iskit.bench import augment as augmentation
 from iskit.bench.select import overhead, selection
+from iskit.bench.sweep import workers
 from iskit.bench.tasks import tasks
 from iskit.bench.train import AUGMENTS, Way, training, ways
 from iskit.errors import InputError, suggest
@@ -51,7 +52,20 @@ def select(folder: str, smoke: bool) -> Tables:
         yield f"select, {e.model}", overhead(one, laps=1 if smoke else 5)
 
 
-PARTS: dict[str, Callable[[str, bool], Tables]] = {"train": train, "augment": augment, "select": select}
+def sweep(folder: str, smoke: bool) -> Tables:
+    """A worker a core beside one worker, on this machine's processor."""
+    experiments, _ = tasks(folder, smoke)
+    for e in experiments[1:2] if smoke else experiments[1:3]:
+        one = e.parse({**e.to_dict(), "epochs": 2 if smoke else 10, "budget": 1.0, "evals": 1, "device": "cpu"})
+        yield f"sweep, {e.model}", workers(one, laps=1 if smoke else 3)
+
+
+PARTS: dict[str, Callable[[str, bool], Tables]] = {
+    "train": train,
+    "augment": augment,
+    "select": select,
+    "sweep": sweep,
+}
 
 
 def bench(

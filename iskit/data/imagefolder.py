@@ -11,7 +11,7 @@ from iskit.data.cache import fingerprint
 from iskit.data.images import decode_all
 from iskit.data.loader import About, Loader, Split, datasets, reading
 from iskit.errors import InputError
-from iskit.files import root
+from iskit.files import located
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 
@@ -19,7 +19,8 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff",
 @datasets.register("imagefolder")
 @dataclass(kw_only=True)
 class ImageFolder(Loader):
-    """path: the folder, relative to the project; flip: whether a mirrored image is still of its class.
+    """path: the folder, in data_dir or else relative to the project; flip: whether a mirrored image is still of its
+    class.
 
     Classes are the names of the folders in train/, sorted; files that are no images by their names are passed over.
     Mean and deviation are computed. Raises InputError for a missing folder, an empty class, a test class that is
@@ -31,7 +32,7 @@ class ImageFolder(Loader):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.folder = root() / self.path
+        self.folder = located(self.path, self.data_dir)
         with reading(self.folder):
             self.train_folder = _split_folder(self.folder, "train")
             self.test_folder = _split_folder(self.folder, "test", "val")

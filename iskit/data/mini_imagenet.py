@@ -14,7 +14,7 @@ from iskit.data.cache import fingerprint
 from iskit.data.images import decode_all
 from iskit.data.loader import About, Loader, Split, datasets
 from iskit.errors import InputError
-from iskit.files import root
+from iskit.files import located
 from iskit.inputs import guard
 
 PARTS = ("train.csv", "val.csv", "test.csv")  # published for few-shot learning, with disjoint classes: pooled
@@ -33,7 +33,7 @@ class MiniImagenet(Loader):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.folder = root() / self.path if self.path else self.data_dir / "mini-imagenet"
+        self.folder = located(self.path, self.data_dir) if self.path else self.data_dir / "mini-imagenet"
         self.rows = [row for part in PARTS for row in _rows(self.folder / part)]
         if len(self.rows) != TOTAL:
             raise InputError(

@@ -16,15 +16,15 @@ from iskit.data.cache import fingerprint
 from iskit.data.images import CHUNK, decode_all
 from iskit.data.loader import About, Loader, Split, datasets, reading
 from iskit.errors import InputError, shown
-from iskit.files import root
+from iskit.files import located
 from iskit.inputs import fits, guard, regular
 
 
 @datasets.register("parquet")
 @dataclass(kw_only=True)
 class Parquet(Loader):
-    """path: a folder of files train*.parquet and test*.parquet (or, without those, val*.parquet), relative to the
-    project; image, label: names of their columns; flip: whether a mirrored image is still of its class.
+    """path: a folder of files train*.parquet and test*.parquet (or, without those, val*.parquet), in data_dir or else
+    relative to the project; image, label: names of their columns; flip: whether a mirrored image is still of its class.
 
     Without names, columns are found by type: the image is a struct with `bytes`, or binary; the label an integer,
     called label or fine_label if there are several. Class names come from the schema's `huggingface` metadata where
@@ -40,7 +40,7 @@ class Parquet(Loader):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.folder = root() / self.path
+        self.folder = located(self.path, self.data_dir)
         with reading(self.folder):
             if not self.folder.is_dir():
                 raise InputError(

@@ -5,7 +5,7 @@ unless they say otherwise, and draw it from torch's global generator: seed that,
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from iskit.errors import InputError, shown
-from iskit.files import root
+from iskit.files import located
 from iskit.inputs import fits, free_memory
 from iskit.registry import Registry
 
@@ -65,14 +65,28 @@ def _counted(spec: str) -> Iterator[None]:
 models = Networks("model")
 
 
-def weights(spec: str) -> str:
+def with_located_weights(spec: str, data_dir: Path) -> str:
+    """The spec with the file that its option `weights` names where that lies, see `iskit.files.located`."""
+    name, options = models.parse(spec)
+    path = _weights(options, data_dir)
+    return models.spec(name, options | {"weights": str(path)}) if path else spec
+
+
+def weights(spec: str, data_dir: Path) -> str:
     """A hash of the file that a network's option `weights` names, for it may change; empty if there is none."""
     _, options = models.parse(spec)
-    path = root() / options.get("weights", "")
-    if not path.is_file():
+    path = _weights(options, data_dir)
+    if path is None:
         return ""
     about = path.stat()
     return _hash(path, about.st_size, about.st_mtime_ns)
+
+
+def _weights(options: Mapping[str, Any], data_dir: Path) -> Path | None:
+    if "weights" not in options:
+        return None
+    path = located(options["weights"], data_dir)
+    return path if path.is_file() else None
 
 
 @lru_cache

@@ -23,9 +23,9 @@ def finetune(
     """All layers start from trained weights, but for the last linear one, which starts anew; all are trained.
 
     backbone: a network of this kit, with its options, or else one of torchvision's; torchvision.resnet18 where both
-    have the name. weights: a file, relative to the project, that holds a state dict (or a checkpoint with one as its
-    `model`), such as the model.pt of a run with keep_model=true; for torchvision's networks also the name of weights
-    that it publishes, such as DEFAULT.
+    have the name. weights: a file, in data_dir (where there is one: not for samplers' proxies) or else relative to the
+    project, that holds a state dict (or a checkpoint with one as its `model`), such as the model.pt of a run with
+    keep_model=true; for torchvision's networks also the name of weights that it publishes, such as DEFAULT.
     Images are normalised by their own data set's mean and deviation; networks trained on ImageNet want images of
     about 224 pixels. Raises InputError for an unknown backbone, weights that are not there or do not fit, and images
     that the backbone cannot see.

@@ -3,6 +3,8 @@
 What a process wrote about itself may have been overtaken by its end. So nobody reads status.json but `status_of`.
 """
 
+import os
+import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -28,6 +30,7 @@ RESULT: dict[str, type | tuple[type, ...]] = {  # what every version has written
     **dict.fromkeys(("device", "precision"), str),
     "passes": dict,
 }
+ROOM = 1 << 20  # bytes that must be free for runs to begin
 GRACE = 1.0  # seconds: whoever looks whether a folder is held, holds it for a moment
 
 
@@ -56,6 +59,18 @@ def unwritable(path: Path, error: OSError) -> InputError:
     return InputError(f"{path} cannot be written ({error.strerror or error}): free its disk, or make it writable")
 
 
+def check_room(path: Path) -> None:
+    """InputError if a folder cannot be written, or its disk is full; it need not be there, and nothing is left."""
+    there = next(folder for folder in (path, *path.parents) if folder.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there) as file:
+            file.write(bytes(ROOM))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise unwritable(path, error) from None
+
+
 def held(path: Path) -> bool:
     """Whether a process trains there now."""
     lock = FileLock(path / "run.lock")
@@ -72,14 +87,15 @@ def held(path: Path) -> bool:
     return False
 
 
-def status_of(path: Path) -> dict[str, Any]:
-    """The truth about a run: `state`, and what is known of t (where it is), saved (t of its checkpoint), error, at.
+def status_of(path: Path, mine: bool = False) -> dict[str, Any]:
+    """The truth about a run: `state`, and what is known of t (where it is), saved (t of its checkpoint), error, at,
+    and by whom that was said: host, process. mine: the caller holds the folder.
 
     new: nothing was begun; running: by a process that lives; stopped, failed: as it says; killed: its process ended
     without a word; damaged: it was finished, but `error` is no longer whole; finished: all that it found is there.
     """
     known = told(path)
-    if known["state"] != "new" and held(path):
+    if known["state"] != "new" and not mine and held(path):
         known["state"] = "running"
     elif known["state"] == "running":
         known = told(path)  # its last word, if it ended while we looked

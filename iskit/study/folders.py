@@ -106,12 +106,13 @@ def _stamp(folder: Path) -> str:
 
 def _read(folder: Path, stamp: str) -> Finished:
     found, revisions = _found(folder)
-    settings = _settings(folder, revisions)
+    settings = settings_of(folder, revisions)
     decisive = {name: value for name, value in settings.items() if name not in BYSTANDERS}
     return Finished(stamp, files.digest([decisive, found]), settings | found | settings)  # no finding hides a setting
 
 
-def _settings(folder: Path, revisions: Mapping[str, int]) -> dict[str, Any]:
+def settings_of(folder: Path, revisions: Mapping[str, int]) -> dict[str, Any]:
+    """What params.yaml of a run says, complete. InputError if it is damaged, OSError if it cannot be read."""
     text = (folder / "params.yaml").read_bytes()
     try:
         settings = yaml.load(text, QuickLoader if len(text) < DEEP else yaml.SafeLoader)

@@ -68,6 +68,11 @@ def decided(experiment: Experiment, folder: Path, measure: Callable[[], Choice])
     return _possible(choice, path)
 
 
+def known_choice(experiment: Experiment, folder: Path) -> Choice | None:
+    """What the study in `folder` decided; None if that is still open."""
+    return _read(folder / FILE).get(kind(experiment))
+
+
 @contextmanager
 def _writing(folder: Path) -> Iterator[None]:
     try:

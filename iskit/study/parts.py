@@ -13,7 +13,7 @@ from iskit import files
 from iskit.augment import Pipeline
 from iskit.data import CONDITIONS, Dataset, Loader, datasets
 from iskit.errors import InputError
-from iskit.models import models, weights
+from iskit.models import models, weights, with_located_weights
 from iskit.samplers import Sampler, samplers
 from iskit.study.experiment import Experiment
 from iskit.training import probe
@@ -55,7 +55,7 @@ def specs(experiment: Experiment) -> dict[str, Any]:
     schedule = schedules.partial(e.schedule)
     schedule(0.0)
     return {
-        "model": models.partial(e.model),
+        "model": models.partial(with_located_weights(e.model, files.root() / e.data_dir)),
         "sampler": sampler,
         "augment": Pipeline.parse(e.augment),
         "schedule": schedule,
@@ -115,7 +115,7 @@ SPELLING: dict[str, Callable[[str], str]] = {
 
 def canonical(experiment: Experiment) -> dict[str, str]:
     """The specs in the one spelling that all their synonyms share; what a file of weights holds."""
-    file = weights(experiment.model)
+    file = weights(experiment.model, files.root() / experiment.data_dir)
     spelt = {name: spell(getattr(experiment, name)) for name, spell in SPELLING.items()}
     return {**({"weights": file} if file else {}), **spelt}
 

@@ -14,8 +14,8 @@
 Several files may share one `study`: it is judged as a whole, and each that was trained from is kept in its folder.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,15 @@ from iskit.study.grid import grid
 
 SECTIONS = ("blocks", "contrasts", "tune")
 FOLDER = "plan"  # in a study's folder: the files that it was trained from
+# Settings that may differ from the file's and the runs still be the file's: where and with what they are trained.
+HOW = ("data_dir", "device", "precision", "compile", "deterministic", "keep_model")
 
 
 @dataclass(frozen=True)
 class Plan:
     """study: its name; blocks: the experiments of each, every one once; contrasts, tune: as the file has them;
-    common: the settings of all blocks; text, name: of the file, "" of one that was given as settings."""
+    common: the settings of all blocks; text, name: of the file, "" of one that was given as settings, or changed by
+    some."""
 
     study: str
     blocks: dict[str, list[Experiment]]
@@ -55,8 +58,13 @@ class Plan:
         return files.digest(self.text) if self.text else ""
 
 
-def read(settings: Mapping[str, Any], path: Path | None = None) -> Plan:
-    """A plan from what a YAML file (`path`) or a command line gives. InputError names the block of what cannot work."""
+def read(settings: Mapping[str, Any], path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Plan:
+    """A plan from what a YAML file (`path`) or a command line gives. InputError names the block of what cannot work.
+
+    overrides: settings that stand in place of the file's, in all blocks. With others than HOW the plan is no longer
+    that of the file, and has no text: nothing is judged by what was not announced.
+    """
+    overrides = overrides or {}
     blocks, contrasts, tune = settings.get("blocks"), settings.get("contrasts") or {}, settings.get("tune", {})
     common = {key: value for key, value in settings.items() if key not in SECTIONS}
     for name, value in {"blocks": {} if blocks is None else blocks, "contrasts": contrasts}.items():
@@ -71,21 +79,23 @@ def read(settings: Mapping[str, Any], path: Path | None = None) -> Plan:
         try:
             if "study" in own:
                 raise InputError(f"study={own['study']!r} stands in a block: a file is of one study")
-            made[str(name)] = grid(_merged(common, own), ready=False)
+            made[str(name)] = grid(_merged(_merged(common, own), overrides), ready=False)
         except InputError as error:
             raise InputError(f"block {name}: {error}" if name else str(error)) from None
     study = next(iter(next(iter(made.values())))).study
     if blocks is None and tune:
         made = {}
-    text = "" if path is None else path.read_text(encoding="utf-8")
-    return Plan(study, made, dict(contrasts), text, "" if path is None else path.name, dict(tune), common)
+    one = Plan(study, made, dict(contrasts), tune=dict(tune), common=common)
+    if path is None or not overrides.keys() <= set(HOW):
+        return one
+    return replace(one, text=path.read_text(encoding="utf-8"), name=path.name)
 
 
-def read_file(path: Path) -> Plan:
+def read_file(path: Path, overrides: Mapping[str, Any] | None = None) -> Plan:
     """The plan that a study file holds. InputError, with the file's name, for one that cannot work."""
     settings = read_yaml(path)
     try:
-        return read(settings, Path(path))
+        return read(settings, Path(path), overrides)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 
@@ -97,12 +107,19 @@ def keep(plan: Plan, outputs: Path) -> None:
     """
     if not plan.text:
         return
-    for other in kept(plan.study, outputs):
-        if other.name != plan.name:
-            agree(plan, other)
+    check([plan], outputs)
     folder = outputs / plan.study / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     files.write_text(folder / plan.name, plan.text)
+
+
+def check(plans: Sequence[Plan], outputs: Path) -> None:
+    """InputError if one of these files disagrees with another of them, or of its study's folder: see `agree`."""
+    for number, plan in enumerate(plans):
+        others = [other for other in kept(plan.study, outputs) if other.name != plan.name]
+        for other in (*others, *plans[:number]):
+            if plan.text and other.text and plan.study == other.study:
+                agree(plan, other)
 
 
 def kept(study: str, outputs: Path) -> list[Plan]:

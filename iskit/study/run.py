@@ -2,6 +2,8 @@
 
 import errno
 import functools
+import os
+import socket
 import time
 import warnings
 import zipfile
@@ -93,12 +95,15 @@ class Run:
         due = [f"model-{number / many:g}.pt" for number in range(1, many) if number / many <= t]
         return [*due, "model.pt"] if many and t >= 1 else due
 
-    def check(self) -> None:
-        """All that can be known before training, data and model included. InputError for what cannot work."""
+    def check(self, alike: bool = False) -> None:
+        """All that can be known before training, data and model included. InputError for what cannot work.
+
+        alike: one that was checked differs in nothing by which data and model could fail, see `iskit.study.grid.kinds`.
+        """
         folder.check_files(self.path)
         if self.finished:
             self._same_data(self.result.get("data"))
-        else:
+        elif not alike:
             self.bind(torch.device("cpu"))
 
     def train(self) -> dict[str, Any]:
@@ -340,7 +345,8 @@ class Run:
 
     def _status(self, state: str, **more: Any) -> None:
         now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        files.write_json(self.path / "status.json", {"state": state, "at": now, **more})
+        by = {"host": socket.gethostname(), "process": os.getpid()}
+        files.write_json(self.path / "status.json", {"state": state, "at": now, **by, **more})
 
 
 def _save(value: Any, path: Path) -> None:

@@ -16,8 +16,9 @@ from iskit import files
 from iskit.errors import Diverged, InputError, Unsaved
 from iskit.study import folder
 from iskit.study.experiment import Experiment
+from iskit.study.grid import kinds
 from iskit.study.local import Answer, Died, News, Pool
-from iskit.study.machine import cores, decided, gpus, kind
+from iskit.study.machine import cores, decided, gpus, kind, known_choice
 from iskit.study.packed import opened, packs
 from iskit.study.parts import build, choose, load, parts
 from iskit.study.run import Run
@@ -48,7 +49,8 @@ class Sweep:
     in the run's folder; the latter holds for further sweeps too, until that folder is removed or the run is trained by
     itself.
     workers: processes at once; None: as many as the cores allow with the threads that the runs use, and on a machine
-    with GPUs one for each. plan: hash of the study file that the experiments come from; kept in each result.
+    with GPUs one for each. plan: hash of the study file that the experiments come from; kept in each result. blocks: of
+    that file: which of them what cannot work stands in.
     Raises InputError, before any run is trained, if one of them cannot work.
     """
 
@@ -59,6 +61,7 @@ class Sweep:
         outputs: Path | None = None,
         retries: int = 1,
         plan: str | None = None,
+        blocks: Mapping[str, Sequence[Experiment]] | None = None,
     ):
         for name, value, lowest in (("workers", workers, 1), ("retries", retries, 0)):
             if value is not None and value < lowest:
@@ -66,6 +69,7 @@ class Sweep:
         self.experiments = list(experiments)
         self.outputs = outputs or files.root() / "outputs"
         self.workers, self.retries, self.plan = workers, retries, plan
+        self.blocks = blocks or {}
         self.failed: dict[int, str] = {}  # numbers of runs, and why
         self._stop = threading.Event()
 
@@ -89,16 +93,25 @@ class Sweep:
 
     def check(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """The number and status of each run, once it is known that it can work; InputError if it cannot."""
+        first = set(kinds(self.experiments))  # binds data and model: the others differ in nothing that these could see
+        packed = self.packed
         for number, experiment in enumerate(self.experiments):
-            run = Run(experiment, self.outputs)
-            if run.path.name in self.packed and not run.finished:
-                yield number, {"state": "finished", "packed": True}
-                continue
-            run.check()
+            try:
+                run = Run(experiment, self.outputs)
+                if run.path.name in packed and not run.finished:
+                    yield number, {"state": "finished", "packed": True}
+                    continue
+                run.check(alike=experiment not in first)
+            except InputError as error:
+                name = next((name for name, block in self.blocks.items() if experiment in block), "")
+                raise InputError(f"block {name}: {error}" if name else str(error)) from error
             status = run.status
             if status["state"] == "finished" and not run.finished:  # but for weights that now are to be kept
                 status["state"] = "stopped"
             yield number, status
+
+    def runs(self) -> list[Run]:
+        return [Run(experiment, self.outputs) for experiment in self.experiments]
 
     def folder(self, number: int) -> Path:
         return Run(self.experiments[number], self.outputs).path
@@ -129,6 +142,8 @@ class Sweep:
         return Progress(number, folder.status_of(self.folder(number)).get("t") or 0.0, None, False, why)
 
     def _trained(self, waiting: list[int]) -> Iterator[Progress]:
+        for study in {experiment.study for experiment in self.experiments}:
+            folder.check_room(self.outputs / study)
         places = environments(self.experiments, self.workers, self.outputs)
         tries: Counter[int] = Counter()
         with Pool(train, places[: len(waiting)]) as pool:
@@ -207,6 +222,16 @@ def environments(experiments: Sequence[Experiment], workers: int | None, outputs
         choice = decided(e, outputs / e.study, partial(_measured, e, share))
         threads = max(threads, choice.threads)
     return [root] * (workers or max(1, cores() // threads))
+
+
+def at_once(experiments: Sequence[Experiment], workers: int | None, outputs: Path) -> int:
+    """How many processes `environments` would name, as far as that is known before it decides."""
+    if workers:
+        return workers
+    if any(parts(e).device.type == "cuda" for e in {e.device: e for e in experiments}.values()):
+        return len(gpus())
+    known = [known_choice(e, outputs / e.study) for e in {(e.study, kind(e)): e for e in experiments}.values()]
+    return max(1, cores() // max((choice.threads for choice in known if choice), default=1))
 
 
 def _measured(experiment: Experiment, most: int) -> Choice:

@@ -22,6 +22,7 @@ from iskit.bench.limits import Ceiling, ceiling, work
 from iskit.bench.plain import TRANSFORMS, Images, Plain
 from iskit.bench.records import markdown
 from iskit.bench.select import overhead, selection
+from iskit.bench.sweep import workers
 from iskit.bench.tasks import NOISE, tasks
 from iskit.bench.train import AUGMENTS, Way, training, ways
 from iskit.data import datasets
@@ -295,6 +296,17 @@ def test_overhead_is_against_unif_and_its_passes(project):
     assert frame.loc["p", "times_cost"] == 1
     # The first epoch trains all; then every second candidate is kept, and each costs a forward pass of three.
     assert 1.3 < frame.loc["selective_backprop(beta=1)", "times_cost"] < 1.7
+
+
+def test_workers_are_compared_with_one(warm, project):
+    experiment = Experiment(
+        dataset="digits(limit=100)", model="cnn(width=2)", budget=1.0, epochs=1, evals=1, device="cpu"
+    )
+    frame = workers(experiment, laps=1)
+    many = frame["runs"][0]
+    assert frame[["workers", "threads"]].to_numpy().tolist() == [[1, 1], [many, 1], [1, many]]
+    assert (frame["images_per_second"] > 0).all()
+    assert frame["times_one"][0] == 1
 
 
 def test_random_pixels_stand_in_for_images_that_are_not_there(project):
