@@ -20,6 +20,7 @@ _HOME = {
     "Run": "iskit.study.run",
     "Sweep": "iskit.study.sweep",
     "correct_of": "iskit.study.archive",
+    "compare": "iskit.views.compare",
     "counts_of": "iskit.study.archive",
     "diagnose": "iskit.own.diagnosis",
     "fit": "iskit.own.fitting",

@@ -1,4 +1,4 @@
-"""The command line: iskit run, sweep, tune, status, clean, bench, methods, results, pack, verdict, report."""
+"""The command line: iskit run, sweep, tune, status, clean, bench, methods, results, pack, verdict, compare, report."""
 
 import io
 import os
@@ -286,6 +286,27 @@ def verdict(
         print(found.markdown(), end="")
         return
     show_verdict(found)
+
+
+@app.command()
+def compare(
+    table: Annotated[str, typer.Argument(help="a table of the paper: table1 to table6")],
+    study: Annotated[str | None, typer.Option(help="a folder under outputs/, or a packed file; default: all")] = None,
+    markdown: Annotated[bool, typer.Option(help="print Markdown")] = False,
+    latex: Annotated[bool, typer.Option(help="print LaTeX, the best of a budget in bold")] = False,
+) -> None:
+    """Set results beside a table of the paper: in points where the protocol is the same, else by gaps to unif."""
+    from iskit.views import compare as views
+    from iskit.views.tables import of_frame
+
+    found = views.compare(table, study)
+    if markdown or latex:
+        print(views.latex(found) if latex else views.markdown(found), end="")
+        return
+    console.print(views.said(found), style="bold", markup=False, highlight=False, soft_wrap=True)
+    for view in (views.exact(found), views.gaps(found)):
+        if len(view):
+            console.print(of_frame(view))
 
 
 @app.command()

@@ -62,6 +62,11 @@ class Packed:
         rows = self.runs[["identity", "row"]].itertuples()
         return {self.path / run: Finished("", identity, json.loads(row)) for run, identity, row in rows}
 
+    @property
+    def plans(self) -> dict[str, str]:
+        """The study files by name, as they were."""
+        return {name[5:]: text.decode() for name, text in self.files.items() if name.startswith("plan/")}
+
     @functools.cached_property
     def _by_run(self) -> dict[str, dict[str, pd.DataFrame]]:
         return {name: dict(iter(self.table(name).groupby("run"))) for name in ("history", "counts", "sample")}

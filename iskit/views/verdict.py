@@ -10,8 +10,8 @@ import plotly.graph_objects as go
 
 from iskit import files
 from iskit.errors import InputError, suggest
-from iskit.inputs import read_yaml
-from iskit.study import contrasts
+from iskit.inputs import parse_yaml, read_yaml
+from iskit.study import contrasts, packed, plan
 from iskit.study.archive import correct_of, results
 from iskit.study.experiment import Experiment
 from iskit.study.verdict import BETTER, COLLAPSED, WORSE, Correct, Judgement, judge, signed
@@ -66,14 +66,17 @@ def verdict(
 ) -> Verdict:
     """Judges the finished runs of a study by the contrasts that its file names beforehand.
 
-    study: its YAML file, with `study` and `contrasts`; or the name of its folder under outputs/, for every sampler
-    against unif. contrast: one of them; None: all. chance, correct: as for `judge`. InputError for a file, a study or
-    a contrast that is not there, and for contrasts that cannot be judged.
+    study: its YAML file, with `study` and `contrasts`; or the name of its folder under outputs/, or a packed file,
+    judged by the study files kept there, else every sampler against unif. contrast: one of them; None: all. chance,
+    correct: as for `judge`. InputError for a file, a study or a contrast that is not there, and for contrasts that
+    cannot be judged.
     """
     section = None
     if str(study).endswith((".yaml", ".yml")):
         settings = read_yaml(study)
         section, study = settings.get("contrasts"), settings.get("study", Experiment().study)
+    else:
+        section = named_beforehand(str(study), outputs or files.root() / "outputs")
     frame = results(str(study), outputs)
     if frame.empty:
         base = outputs or files.root() / "outputs"
@@ -87,6 +90,17 @@ def verdict(
     if not chosen:
         raise InputError(f"contrast={contrast!r} is unknown: {suggest(str(contrast), [one.name for one in named])}")
     return Verdict([judge(one, frame, chance, correct, families=len(named)) for one in chosen])
+
+
+def named_beforehand(study: str, outputs: Path) -> dict[str, Any] | None:
+    """The contrasts of the study files that a study was trained from, in its folder or packed; None without any."""
+    boxed = study.endswith(packed.ENDING)
+    found = {} if boxed else plan.contrasts_of(plan.kept(study, outputs))
+    for box in map(packed.opened, [Path(study)] if boxed else packed.packs(outputs, study)):
+        if boxed or box.about["study"] == study:
+            for name, text in box.plans.items():
+                found |= parse_yaml(name, text).get("contrasts") or {}
+    return found or None
 
 
 def cells(judgement: Judgement) -> pd.DataFrame:

@@ -196,3 +196,13 @@ def test_what_cannot_be_packed_is_refused(study, tmp_path):
     with pytest.raises(InputError, match="is not there"):
         iskit.results(str(tmp_path / "a.zip"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_verdict_is_by_the_contrasts_that_came_along(study, packed):
+    """In folders and packed alike, by the study's name and by the file's."""
+    (packed / "small").mkdir()
+    found = [iskit.verdict("small", outputs=study), iskit.verdict("small", outputs=packed)]
+    found.append(iskit.verdict(str(packed / SHELF / "small.zip"), outputs=packed))
+    for one in found:
+        assert [judgement.contrast.name for judgement in one] == ["choosing"]
+        assert one.sentences == found[0].sentences
