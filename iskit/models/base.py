@@ -5,6 +5,7 @@ unless they say otherwise, and draw it from torch's global generator: seed that,
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
@@ -86,7 +87,7 @@ def _weights(options: Mapping[str, Any], data_dir: Path) -> Path | None:
     if "weights" not in options:
         return None
     path = located(options["weights"], data_dir)
-    return path if path.is_file() else None
+    return path if os.path.isfile(path) else None  # unlike Path.is_file, which may raise
 
 
 @lru_cache

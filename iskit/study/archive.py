@@ -234,8 +234,9 @@ def correct_of(path: str | Path) -> np.ndarray:
         if not isinstance(bits, bytes):
             raise InputError(f"{path} is a run of an earlier version: it kept no bits of its test images")
         return np.unpackbits(np.frombuffer(bits, np.uint8), count=count).astype(bool)
+    bits = _whole(path, "correct.npy", lambda file: np.load(file, allow_pickle=False))  # older runs have none
     count = _whole(path, "result.json", _test_examples)
-    return _whole(path, "correct.npy", lambda file: _bits(file, count))
+    return _whole(path, "correct.npy", lambda _: _bits(bits, count))
 
 
 def _test_examples(file: Path) -> int:
@@ -246,8 +247,7 @@ def _test_examples(file: Path) -> int:
     return count
 
 
-def _bits(file: Path, count: int) -> np.ndarray:
-    packed = np.load(file, allow_pickle=False)
+def _bits(packed: np.ndarray, count: int) -> np.ndarray:
     if not isinstance(packed, np.ndarray) or packed.dtype != np.uint8 or packed.shape != (-(-count // 8),):
         raise ValueError(f"it holds no bits of {count} test images")
     return np.unpackbits(packed, count=count).astype(bool)

@@ -64,9 +64,7 @@ class Experiment:
     precision: str = _setting("auto", "float32, bf16, or auto: what is faster on the device")
     compile: str = _setting("auto", "auto or off: torch.compile and CUDA graphs where they pay")
     deterministic: bool = _setting(False, "bit-repeatable on a GPU too, at some cost; a CPU always is")
-    keep_model: bool | int = _setting(
-        False, "whether the trained weights are kept, as model.pt in the run's folder; or at how many times of the run"
-    )
+    keep_model: bool | int = _setting(False, "whether the trained weights are kept, as model.pt; or how many times")
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
