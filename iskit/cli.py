@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import sys
 import warnings
 from contextlib import closing
@@ -318,10 +319,16 @@ def report(notebook: Path, path: Path) -> None:
     console.print(f"report: {path}")
 
 
+class Interrupted(BaseException):
+    """Ctrl-C where nothing has begun that could be saved. Not KeyboardInterrupt, which typer ends without a word."""
+
+
 def main() -> None:
     """The console script. What cannot work is one line and exit code 2; a run that diverged, and a machine that
-    cannot (a full disk, a folder that must not be written, no memory), one line and exit code 1. What shows its
-    traceback is a bug."""
+    cannot (a full disk, a folder that must not be written, no memory), one line and exit code 1; Ctrl-C, one line and
+    exit code 130. What shows its traceback is a bug."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, as behind nohup
+        signal.signal(signal.SIGINT, _interrupt)
     warnings.formatwarning = lambda text, *_, **__: f"iskit: {text}\n"
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -331,11 +338,17 @@ def main() -> None:
             app()
         finally:
             sys.stdout.flush()  # here, where a full disk can be told
+    except Interrupted:
+        _end("interrupted", 128 + signal.SIGINT)
     except (InputError, Diverged, Unsaved) as error:
         _end(str(error), 2 if isinstance(error, InputError) else 1)
     except (OSError, MemoryError) as error:
         where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
         _end(one_line(f"{where}{reason(error)}", InputError.longest), 1)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise Interrupted
 
 
 def _end(message: str, code: int) -> None:

@@ -130,6 +130,8 @@ def parse_yaml(name: str, text: str) -> Any:
         try:
             node = loader.get_single_node()
             value = None if node is None else loader.construct_document(node)
+        except (AttributeError, LookupError, TypeError):  # of PyYAML: `!!timestamp x`, `!!bool x`
+            raise ValueError("a value is not what its tag says") from None
         finally:
             loader.dispose()
     seen: set[str] = set()

@@ -214,7 +214,7 @@ class Registry(Generic[T]):
                     raise ValueError("an option is given twice")
                 value = k.value
                 options[k.arg] = words[value.id.lower()] if isinstance(value, ast.Name) else ast.literal_eval(value)
-                _check_sound(options[k.arg])
+                _check_sound(k.arg, options[k.arg])
         return options
 
     def _typed(self, spec: str, key: str, value: Any, hint: Any) -> Any:
@@ -241,12 +241,12 @@ class Registry(Generic[T]):
         raise InputError(f"{self.kind}={shown(spec)}: {key}={shown(value)} must be {wanted}")
 
 
-def _check_sound(value: Any) -> None:
+def _check_sound(name: str, value: Any) -> None:
     """ValueError for what no part can use: whole numbers beyond int64, text that can be no path."""
     if isinstance(value, tuple | list):
         for item in value:
-            _check_sound(item)
+            _check_sound(name, item)
     elif isinstance(value, int) and abs(value) >= WHOLE:
         raise ValueError("a number is too large")
     elif isinstance(value, str):
-        typed("text", value, str)
+        typed(name, value, str)

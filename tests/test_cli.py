@@ -1,5 +1,7 @@
 """The command line: what it prints, and exit code 2 with one line for what cannot work."""
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -143,3 +145,12 @@ def test_the_console_script_ends_with_the_exit_code(tmp_path):
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "iskit: unknown setting 'bugdet' (0.3): did you mean 'budget'?\n"
+
+
+def test_an_interrupt_before_training_is_one_line(command, monkeypatch):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr("iskit.cli.read_settings", lambda words: os.kill(os.getpid(), signal.SIGINT))
+    try:
+        assert command("run", "seed=1") == (130, "", "iskit: interrupted\n")
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -16,10 +16,9 @@ def __getattr__(name: str) -> Any:
 
 
 import click
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
-from papermill.exceptions import PapermillExecutionError
 from papermill.log import logger
 
 from iskit.errors import InputError, shown, suggest
@@ -35,6 +34,12 @@ class Refused(click.ClickException, InputError):
     """An InputError that papermill's command line shows as one line, with exit code 2."""
 
     exit_code = 2
+
+
+class Ended(click.ClickException, RuntimeError):
+    """The notebook did not come to its end, as one line. Trap: of a DeadKernelError papermill prints a traceback."""
+
+    exit_code = 138  # papermill's own, of a dead kernel
 
 
 class Engine(NBClientEngine):
@@ -82,7 +87,7 @@ class Engine(NBClientEngine):
             timeout=execution_timeout,
             store_widget_state=False,  # megabytes of plotly.js otherwise
             coalesce_streams=True,  # one progress line, not a thousand
-            extra_arguments=["--IPKernelApp.log_level=40"],
+            extra_arguments=["--IPKernelApp.log_level=50"],  # an error it logs is that it was ended amid a cell
         )
         try:
             with terminable():
@@ -92,10 +97,10 @@ class Engine(NBClientEngine):
         except CellTimeoutError:
             about["status"] = "timeout"
             raise
-        except DeadKernelError:
+        except DeadKernelError as error:
             about["status"] = "dead kernel"
-            raise
-        except (CellExecutionError, PapermillExecutionError):
+            raise Ended(f"the kernel is gone ({error}): the same command starts anew, and finished runs are kept") from error
+        except Exception:
             about["status"] = "error"
             raise
         except BaseException:
@@ -110,6 +115,12 @@ class Engine(NBClientEngine):
 
 class Client(PapermillNotebookClient):
     """Executes the cells; while it does, SIGTERM and Ctrl-C end it and its kernel."""
+
+    def start_new_kernel_client(self, **kwargs: Any) -> Any:
+        try:
+            return super().start_new_kernel_client(**kwargs)
+        except RuntimeError as error:  # so jupyter_client tells that it died, or never answered
+            raise DeadKernelError(str(error)) from error
 
     def papermill_execute_cells(self) -> None:
         with terminable():

@@ -151,6 +151,17 @@ def test_found_specs_are_parts_or_one_line(spec):
     check_spec(spec)
 
 
+@pytest.mark.parametrize("tag", ["timestamp", "bool"])
+def test_a_false_tag_is_told_in_plain_words(tag):
+    with pytest.raises(InputError, match="a value is not what its tag says"):
+        parse_yaml("x", f"!!{tag} x")
+
+
+def test_text_that_can_be_no_path_is_told_by_its_option():
+    with pytest.raises(InputError, match="path=.* must be text"):
+        datasets.canonical("mini-imagenet(path='\0')")
+
+
 @campaign
 @given(specs)
 def test_any_spec_is_a_part_or_one_line(spec):

@@ -72,6 +72,7 @@ def limit(name: str, room: int) -> None:
 
 
 def work(job: dict) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until a command begins there is none to be struck
     log = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
         os.dup2(log, stream)
@@ -88,6 +89,7 @@ def work(job: dict) -> None:
         limit(name, room)
     if job["at"]:
         arm(job["root"], job["at"], job["fault"])
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     main()
 
 
