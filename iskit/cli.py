@@ -342,6 +342,10 @@ def main() -> None:
         _end("interrupted", 128 + signal.SIGINT)
     except (InputError, Diverged, Unsaved) as error:
         _end(str(error), 2 if isinstance(error, InputError) else 1)
+    except ImportError as error:
+        if not str(error.path).endswith(".so"):
+            raise
+        _end(one_line(reason(error), InputError.longest), 1)  # no memory to load a library
     except (OSError, MemoryError) as error:
         where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
         _end(one_line(f"{where}{reason(error)}", InputError.longest), 1)

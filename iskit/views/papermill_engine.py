@@ -99,7 +99,8 @@ class Engine(NBClientEngine):
             raise
         except DeadKernelError as error:
             about["status"] = "dead kernel"
-            raise Ended(f"the kernel is gone ({error}): the same command starts anew, and finished runs are kept") from error
+            remedy = "the same command goes on from what was saved"
+            raise Ended(f"the kernel is gone ({error}): {remedy}") from error
         except Exception:
             about["status"] = "error"
             raise

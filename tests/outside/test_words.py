@@ -158,7 +158,7 @@ def test_a_false_tag_is_told_in_plain_words(tag):
 
 
 def test_text_that_can_be_no_path_is_told_by_its_option():
-    with pytest.raises(InputError, match="path=.* must be text"):
+    with pytest.raises(InputError, match=r"path=.* must be text"):
         datasets.canonical("mini-imagenet(path='\0')")
 
 

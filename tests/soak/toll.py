@@ -99,9 +99,9 @@ class Server:
             toll.find("hung", f"after {PATIENCE:.0f} s: {self.said()}")
             os.kill(self.child, signal.SIGKILL)
             status = self._line(PATIENCE)
-        said = self.said()
+        said = self.log.read_text(errors="replace")
         if "Traceback" in said or "Fatal Python error" in said:
-            toll.find("tracebacks", said)
+            toll.find("tracebacks", said[said.find("Traceback") :][-3000:])
         if "starts anew" in said or "decided anew" in said:
             toll.find("lost", said)
         return os.waitstatus_to_exitcode(int(status))
