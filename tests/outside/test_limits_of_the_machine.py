@@ -78,6 +78,7 @@ def called(monkeypatch, capsys, error):
             "iskit: outputs/x [/b]: No space left on device\n",
         ),
         (MemoryError(), 1, "iskit: MemoryError\n"),
+        (ImportError("a.so: cannot map", path="a.so"), 1, "iskit: ImportError: a.so: cannot map\n"),
         (InputError("a=1 must be 2"), 2, "iskit: a=1 must be 2\n"),
     ],
 )
@@ -85,7 +86,7 @@ def test_main_ends_in_one_line(error, code, line, monkeypatch, capsys):
     assert called(monkeypatch, capsys, error) == (code, line)
 
 
-@pytest.mark.parametrize("error", [KeyError("x"), TypeError("x"), ValueError("x"), AssertionError()])
+@pytest.mark.parametrize("error", [KeyError("x"), ImportError("x", path="x.py"), ValueError("x"), AssertionError()])
 def test_a_bug_shows_its_traceback(error, monkeypatch, capsys):
     with pytest.raises(type(error)):
         called(monkeypatch, capsys, error)
