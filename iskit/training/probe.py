@@ -74,6 +74,7 @@ def choose(
             work = seconds[precision] * batch_size / min(batch_size, ROWS)
             choice = Choice(min(torch.get_num_threads(), max(1, int(work / THREAD))), precision)
             with suppress(OSError):
+                files.remove_orphans(path)
                 files.write_json(path, {"choice": asdict(choice), **key, "seconds": seconds})
             return choice
 

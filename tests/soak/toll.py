@@ -30,8 +30,9 @@ BAD = ("differing", "lost", "hung", "lies", "tracebacks", "left")
 class Toll:
     """What one test struck, and what came of it.
 
-    processes: started; kills: by SIGKILL; signals: SIGTERM, SIGINT, SIGXFSZ (amid a write); refusals: disks, memory and
-    files that were not to be had; examples: of property tests; compared: ends held against an undisturbed one.
+    processes: started; kills: by SIGKILL; signals: SIGTERM, SIGINT, SIGXFSZ (amid a write), SIGSEGV (no memory);
+    refusals: disks, memory and files that were not to be had; examples: of property tests;
+    compared: ends held against an undisturbed one.
     differing: of those; lost: runs begun anew, or that could not go on; hung; lies: states that were not so, exit
     codes, not one line; tracebacks; left: temporaries at the end.
     """

@@ -53,6 +53,15 @@ def clock(monkeypatch):
     return use
 
 
+def test_what_a_killed_measurement_left_is_removed(tmp_path, clock):
+    clock(float32=1.0, bf16=1.0)
+    ask(tmp_path)
+    [path] = tmp_path.glob("*.json")
+    path.rename(tmp_path / f".{path.name}.999999999.tmp")
+    ask(tmp_path)
+    assert sorted(tmp_path.glob(".*.tmp")) == []
+
+
 @pytest.mark.parametrize(
     ("float32", "bf16", "expected"),
     [
