@@ -27,6 +27,6 @@ def test_property_tests(path, toll):
         text=True,
     )
     toll.processes = 1
-    toll.examples = sum(map(int, re.findall(r"(\d+) passing examples", done.stdout)))
+    toll.examples = sum(map(int, re.findall(r"(\d+) passing\b", done.stdout)))
     if done.returncode != 0:
         toll.find("tracebacks", done.stdout[-3000:])
