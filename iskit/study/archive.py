@@ -247,10 +247,10 @@ def _test_examples(file: Path) -> int:
     return count
 
 
-def _bits(packed: np.ndarray, count: int) -> np.ndarray:
-    if not isinstance(packed, np.ndarray) or packed.dtype != np.uint8 or packed.shape != (-(-count // 8),):
+def _bits(bits: np.ndarray, count: int) -> np.ndarray:
+    if not isinstance(bits, np.ndarray) or bits.dtype != np.uint8 or bits.shape != (-(-count // 8),):
         raise ValueError(f"it holds no bits of {count} test images")
-    return np.unpackbits(packed, count=count).astype(bool)
+    return np.unpackbits(bits, count=count).astype(bool)
 
 
 def _whole(path: str | Path, name: str, read: Callable[[Path], T]) -> T:
