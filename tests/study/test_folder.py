@@ -353,6 +353,7 @@ main()
 """
 
 
+@pytest.mark.engines
 @pytest.mark.parametrize(
     ("at", "then", "code", "said"),
     [

@@ -12,6 +12,8 @@ from pool_work import obey
 
 from iskit.study.local import Answer, Died, News, Pool
 
+pytestmark = pytest.mark.engines  # worker processes
+
 
 def hear(pool: Pool, count: int) -> list:
     """The next `count` words, and the tasks they are about."""

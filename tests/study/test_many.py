@@ -8,6 +8,8 @@ from iskit.study import plan
 from iskit.study.archive import results
 from iskit.study.sweep import Sweep
 
+pytestmark = pytest.mark.engines  # worker processes
+
 TEXT = """
 study: many
 dataset: digits(limit=60)

@@ -132,6 +132,7 @@ def test_killed_at_random_moments_it_ends_the_same(name, every, server, tmp_path
     assert not checkpoint.exists()
 
 
+@pytest.mark.engines
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_the_command_stops_on_a_signal_and_goes_on(how, root, tmp_path, monkeypatch):
     settings = {**TINY, "sampler": "c", "epochs": 150, "study": f"stopped-{how.name}"}

@@ -283,6 +283,7 @@ def test_what_cannot_work_is_refused_before_anything_is_written(tmp_path, settin
         Run(Experiment.parse({**TINY, **settings}), tmp_path).check()
 
 
+@pytest.mark.engines
 def test_parallel_sweep_gives_the_numbers_of_single_runs(tmp_path):
     experiments = grid({**TINY, "sampler": ["sgd", "unif", "p"], "budget": [0.3, 0.6], "seeds": 2})
     assert len(experiments) == 2 + 2 * 2 * 2
@@ -304,6 +305,7 @@ def test_parallel_sweep_gives_the_numbers_of_single_runs(tmp_path):
     assert row["deviation"] == pytest.approx(one.std(ddof=1))
 
 
+@pytest.mark.engines
 def test_stopped_sweep_ends_soon_and_goes_on(warm_workers, tmp_path):
     experiments = grid({**TINY, "epochs": 400, "sampler": ["unif", "scan"], "seeds": 2})
     sweep = Sweep(experiments, workers=1, outputs=tmp_path)
@@ -365,6 +367,7 @@ def test_no_results_is_an_empty_frame(tmp_path):
         iskit.history_of(tmp_path)
 
 
+@pytest.mark.engines
 def test_workers_end_when_their_sweep_is_killed(tmp_path):
     settings = {**TINY, "epochs": 4000, "sampler": ["unif", "scan"], "study": "orphans"}
     code = (

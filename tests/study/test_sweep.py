@@ -25,6 +25,8 @@ from iskit.study.run import Run
 from iskit.study.sweep import Sweep, environments, seed_ranks
 from iskit.training.probe import Choice
 
+pytestmark = pytest.mark.engines  # worker processes
+
 TINY = {"dataset": "digits(limit=200)", "model": "cnn(width=4)", "epochs": 4, "evals": 4}
 LONG = {**TINY, "epochs": 300, "evals": 20}
 
