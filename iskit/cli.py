@@ -120,8 +120,8 @@ def tune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="check all, say what is done and what is to do")] = False,
 ) -> None:
     """Choose each arm's learning rate by the same trials on held-out examples; write the study file of the tuned."""
+    from iskit.judging.tuning import Tuning
     from iskit.study.plan import read_file
-    from iskit.study.tuning import Tuning
     from iskit.views.console import to_do, train_all
 
     tuning = Tuning(read_file(file), workers)

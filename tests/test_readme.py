@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 
 from iskit.inputs import read_yaml
-from iskit.study import plan, tune
+from iskit.judging import tune
+from iskit.study import plan
 from iskit.study.experiment import check_names
 from iskit.study.grid import grid
 from iskit.views.cards import methods_page, readme_tables

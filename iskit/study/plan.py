@@ -6,9 +6,9 @@
     blocks:
       full: {sampler: sgd}
       tight: {sampler: [scan, unif, p], budget: [0.1, 0.3], augment: [standard, standard|mixup]}
-    contrasts:                 # see `iskit.study.contrasts`
+    contrasts:                 # see `iskit.judging.contrasts`
       choosing: {where: {augment: standard, budget: 0.3}, arms: {sampler: [scan, p]}, margin: 0.5}
-    tune:                      # see `iskit.study.tune`; with it, blocks may be missing
+    tune:                      # see `iskit.judging.tune`; with it, blocks may be missing
       {where: {budget: 0.3}, arms: {sampler: [unif, p]}, validation: 200}
 
 Several files may share one `study`: it is judged as a whole, and each that was trained from is kept in its folder.

@@ -8,11 +8,11 @@ import plotly.graph_objects as go
 
 from iskit.augment import Pipeline
 from iskit.errors import InputError
+from iskit.judging.compare import CELL, Comparison
+from iskit.judging.compare import compare as beside
+from iskit.judging.paper import AUGMENT
 from iskit.samplers import samplers
 from iskit.study.archive import results
-from iskit.study.compare import CELL, Comparison
-from iskit.study.compare import compare as beside
-from iskit.study.paper import AUGMENT
 from iskit.views.plots import PALETTE, styled
 
 WORDS = {Pipeline.canonical(spec): word for word, spec in AUGMENT.items()}

@@ -13,10 +13,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn, 
 from rich.table import Table
 
 if TYPE_CHECKING:  # they import torch, which a table of methods does not need
+    from iskit.judging.tuning import Tuning
     from iskit.study.experiment import Experiment
     from iskit.study.run import Run
     from iskit.study.sweep import Sweep
-    from iskit.study.tuning import Tuning
     from iskit.views.verdict import Verdict
 
 # As wide as the terminal; a pipe or a log gets room for whole rows.

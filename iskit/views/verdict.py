@@ -11,10 +11,11 @@ import plotly.graph_objects as go
 from iskit import files
 from iskit.errors import InputError, suggest
 from iskit.inputs import parse_yaml, read_yaml
-from iskit.study import contrasts, packed, plan
+from iskit.judging import contrasts
+from iskit.judging.verdict import BETTER, COLLAPSED, WORSE, Correct, Judgement, judge, signed
+from iskit.study import packed, plan
 from iskit.study.archive import correct_of, results
 from iskit.study.experiment import Experiment
-from iskit.study.verdict import BETTER, COLLAPSED, WORSE, Correct, Judgement, judge, signed
 from iskit.views.plots import PALETTE, styled
 
 

@@ -10,9 +10,10 @@ import pandas as pd
 
 from iskit import files
 from iskit.errors import InputError
-from iskit.study import folder, tune
+from iskit.judging import tune
+from iskit.judging.optimum import best, beyond, choose, finer, mean, on_edge
+from iskit.study import folder
 from iskit.study.experiment import Experiment
-from iskit.study.optimum import best, beyond, choose, finer, mean, on_edge
 from iskit.study.plan import Plan
 from iskit.study.run import Run
 from iskit.study.sweep import Progress, Sweep, given_up

@@ -15,11 +15,12 @@ from iskit import files
 from iskit.cli import main
 from iskit.data.digits import Digits
 from iskit.errors import InputError
-from iskit.study import plan, tune, tuning
+from iskit.judging import tune, tuning
+from iskit.judging.tuning import Tuning
+from iskit.study import plan
 from iskit.study.experiment import Experiment
 from iskit.study.run import Run
 from iskit.study.sweep import Progress
-from iskit.study.tuning import Tuning
 
 TEXT = """
 study: fair

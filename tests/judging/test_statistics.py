@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from iskit.study import statistics
-from iskit.study.statistics import ERROR, detectable, flip_test, interval, smallest_effect
+from iskit.judging import statistics
+from iskit.judging.statistics import ERROR, detectable, flip_test, interval, smallest_effect
 
 
 def studies(seed: int, count: int, seeds: int, effect: float = 0.0, arms: int = 9, sd: float = 0.3) -> np.ndarray:

@@ -8,10 +8,10 @@ import pytest
 from judged import runs
 
 from iskit.errors import InputError
-from iskit.study import contrasts
-from iskit.study.contrasts import default, read
-from iskit.study.statistics import ERROR, interval, smallest_effect
-from iskit.study.verdict import Judgement, judge, word
+from iskit.judging import contrasts
+from iskit.judging.contrasts import default, read
+from iskit.judging.statistics import ERROR, interval, smallest_effect
+from iskit.judging.verdict import Judgement, judge, word
 
 BASE = [90.0, 90.4, 89.7, 90.2, 90.1, 89.9, 90.3, 89.8]
 UP = [1.1, 0.9, 1.2, 1.0, 0.8, 1.3, 1.05, 0.95]

@@ -11,11 +11,11 @@ import pandas as pd
 from iskit import files
 from iskit.data import datasets
 from iskit.errors import InputError
+from iskit.judging import statistics
+from iskit.judging.contrasts import Contrast, naming
+from iskit.judging.pairs import Pairs, pair, untold
 from iskit.samplers import Sampler, samplers
-from iskit.study import statistics
 from iskit.study.archive import counts_digest
-from iskit.study.contrasts import Contrast, naming
-from iskit.study.pairs import Pairs, pair, untold
 
 Correct = Callable[[str], np.ndarray]  # path of a run -> (test images,) bool: which it got right; InputError if unknown
 

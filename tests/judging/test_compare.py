@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from iskit.errors import InputError
-from iskit.study import paper
-from iskit.study.compare import EXAMPLES, PROTOCOL, compare
+from iskit.judging import paper
+from iskit.judging.compare import EXAMPLES, PROTOCOL, compare
 from iskit.study.experiment import Experiment
 from iskit.views import compare as views
 

@@ -24,7 +24,7 @@ def numbers() -> pd.DataFrame:
     """One row a cell: table, row (its place in the paper's tables, from 1), dataset, schedule, augmentation, method,
     sampler, budget, warmup, accuracy_mean and accuracy_std in percent over 3 seeds, minutes (on a GTX 1080 Ti),
     speedup_percent, note (what is inferred or odd). NaN where the paper gives none."""
-    with (resources("iskit.study") / "paper.csv").open(encoding="utf-8") as file:
+    with (resources("iskit.judging") / "paper.csv").open(encoding="utf-8") as file:
         frame = pd.read_csv(file, dtype={"table": str, "note": str})
     frame.insert(1, "row", frame.groupby("table").cumcount() + 1)
     return frame

@@ -12,13 +12,13 @@ A study file names what is to be tuned in its section `tune`; all that it leaves
       reference: {sampler: unif}                         # the arm that the tuned arms are compared with; the default
       margin: 0.5                                        # of that contrast, in points; the default
 
-The rule (`iskit.study.optimum`). Of each arm's learning rates the one with the highest mean accuracy is the best; of
+The rule (`iskit.judging.optimum`). Of each arm's learning rates the one with the highest mean accuracy is the best; of
 those within one standard error of it, the one nearest 0.1 is chosen. While some arm's best stands on the edge of the
 grid, the grid grows there by one value for ALL arms, EXTENSIONS times at most. Then, with its learning rate, each arm
 with a strength tries its values, and each other arm as many learning rates more, between the chosen one's neighbours.
 Of strengths the best is chosen, the arm as it was named among them. A trial that diverges has lost to all others.
 
-The trials (`iskit.study.tuning`) are ordinary runs of the study `<study>-tuning`. The test set is not looked at:
+The trials (`iskit.judging.tuning`) are ordinary runs of the study `<study>-tuning`. The test set is not looked at:
 `validation` stands in its place. What comes out is a study file of the tuned arms, to be trained on the full training
 set by the study's seeds.
 """
@@ -29,10 +29,11 @@ from typing import Any
 
 from iskit.errors import InputError, shown, suggest
 from iskit.inputs import typed
+from iskit.judging import contrasts
+from iskit.judging.optimum import USUAL
 from iskit.samplers import samplers
-from iskit.study import contrasts, plan
+from iskit.study import plan
 from iskit.study.experiment import BYSTANDERS, Experiment
-from iskit.study.optimum import USUAL
 from iskit.study.parts import specs
 from iskit.study.plan import Plan
 

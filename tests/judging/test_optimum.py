@@ -5,7 +5,7 @@ from math import inf
 import pytest
 
 from iskit.errors import InputError
-from iskit.study.optimum import best, beyond, choose, finer, mean, on_edge, peak
+from iskit.judging.optimum import best, beyond, choose, finer, mean, on_edge, peak
 
 GRID = (0.025, 0.05, 0.1, 0.2, 0.4)
 

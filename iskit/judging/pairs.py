@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from iskit.errors import InputError
-from iskit.study.contrasts import COSTS, Contrast, Settings, settings_of
+from iskit.judging.contrasts import COSTS, Contrast, Settings, settings_of
 from iskit.study.experiment import BYSTANDERS, Experiment
 
 

@@ -4,7 +4,8 @@ import pytest
 import yaml
 
 from iskit.errors import InputError
-from iskit.study import contrasts, plan, tune
+from iskit.judging import contrasts, tune
+from iskit.study import plan
 
 TEXT = """
 study: fair

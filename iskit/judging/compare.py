@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from iskit.errors import InputError, suggest
-from iskit.study import paper
+from iskit.judging import paper
 from iskit.study.archive import told_apart_by
 from iskit.study.experiment import Experiment
 

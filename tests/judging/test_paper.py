@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from iskit.study import paper
+from iskit.judging import paper
 from iskit.study.plan import Plan, read_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,7 +30,7 @@ def test_there_are_330_numbers_in_six_tables():
 
 @pytest.mark.skipif(not SHARED.is_file(), reason="../shared is not there: nothing to compare with")
 def test_they_are_those_read_from_the_paper():
-    with SHARED.open() as one, (ROOT / "iskit/study/paper.csv").open() as other:
+    with SHARED.open() as one, (ROOT / "iskit/judging/paper.csv").open() as other:
         assert list(csv.reader(one)) == list(csv.reader(other))
 
 
