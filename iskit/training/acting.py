@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from iskit.samplers.draw import distances
+from iskit.samplers.draw import distance, distances
 
 Told = Tensor | float | None  # see `Sampler.tell`
 
@@ -53,8 +53,9 @@ class Acting:
         of all, as they are."""
         self.planned = None
         if weight is not None and len(weight):
-            self.planned = Way(told, weight)
-            self._evaluate([self.planned])  # at once: as many numbers as there are examples need not be kept
+            # At once: as many numbers as there are examples need not be kept.
+            acted = distance(told) if isinstance(told, Tensor) and told.dim() else self._numbers([told])[0]
+            self.planned = Way(value=torch.stack([acted, (acted > 0).double(), distance(weight)]))
 
     def fetched(self, rows: int) -> None:
         """So many rows of the epoch were fetched."""
@@ -108,22 +109,24 @@ class Acting:
         new = [way for way in ways if way.value is None]
         if not new:
             return
-        acted = torch.zeros(len(new), dtype=torch.float64, device=self.sums.device)
-        vectors: dict[int, Tensor] = {}
-        for number, told in enumerate(way.told for way in new):
-            if not isinstance(told, Tensor):
-                acted[number].fill_(told or 0.0)  # not assigned: that would copy from the host, and wait
-            elif told.dim():
-                vectors[number] = told
-            else:
-                acted[number].copy_(told)
+        vectors = {n: way.told for n, way in enumerate(new) if isinstance(way.told, Tensor) and way.told.dim()}
+        acted = self._numbers([0.0 if n in vectors else way.told for n, way in enumerate(new)])
         if vectors:
-            for number, found in zip(vectors, distances(list(vectors.values())).unbind(), strict=True):
-                acted[number].copy_(found)
+            places = torch.tensor(list(vectors)).to(acted.device, non_blocking=True)
+            acted.index_copy_(0, places, distances(list(vectors.values())))
         weighted = distances([way.weight for way in new])  # type: ignore[misc]
         for way, value in zip(new, torch.stack([acted, (acted > 0).double(), weighted], dim=1).unbind(), strict=True):
-            way.value = value.clone()
+            way.value = value
             way.told = way.weight = None
+
+    def _numbers(self, told: Sequence[Told]) -> Tensor:
+        """What was told as one number each, (k,) float64; 0 for nothing. No wait: none is read back."""
+        known = [0.0 if one is None or isinstance(one, Tensor) else one for one in told]
+        found = torch.tensor(known, dtype=torch.float64).to(self.sums.device, non_blocking=True)
+        for number, one in enumerate(told):
+            if isinstance(one, Tensor):
+                found[number].copy_(one)
+        return found
 
     def state_dict(self) -> dict[str, Any]:
         queues = {name: list(getattr(self, name)) for name in ("shown", "kept")}

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from iskit.budget import Budget, Meter
-from iskit.samplers import Sampler, samplers
+from iskit.samplers import Sampler, draw, samplers
 from iskit.samplers.draw import distances
 from iskit.training.trainer import Trainer
 from iskit.training.walk import Walk
@@ -38,7 +38,8 @@ def distance(weight):
     return distances([other, weight, other])[1]
 
 
-def test_distance_by_hand():
+@pytest.mark.parametrize("distance", [distance, draw.distance])
+def test_distance_by_hand(distance):
     assert distance(torch.tensor([1.0, 1.0, 2.0])).item() == pytest.approx(1 / 6, rel=1e-12)
     for k in (1, 3, 10):
         assert distance((torch.arange(10) < k).float()).item() == pytest.approx(1 - k / 10, abs=1e-12)
