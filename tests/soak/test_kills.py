@@ -86,7 +86,7 @@ def struck(toll: Toll, server: Server, root: Path, fault: str, *argv: str) -> It
 
 
 ENDS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT]
-STRIKES = dict.fromkeys(("kill", "ENOSPC", "EROFS", "EMFILE"), 3 if SHORT else 8) | ({} if SHORT else {"kill": 64})
+STRIKES = dict.fromkeys(("kill", "ENOSPC", "EROFS", "EMFILE"), 3 if SHORT else 8) | ({} if SHORT else {"kill": 32})
 FAULTS = list(STRIKES)
 
 
@@ -163,7 +163,7 @@ def test_sweep(who, how, server, toll, project):
     ends = [whole(project, settings) for settings in runs]
     command = ("iskit", "sweep", *words(MANY), "--workers", "2", "--retries", "99")
     moment = moments(f"sweep {who} {how}")
-    for number in range(1 if SHORT else 2):
+    for number in range(1 if SHORT else 7 if how == signal.SIGKILL else 2):
         root = project / f"struck-{number}"
         root.mkdir()
         for _ in range(3 if who == "parent" else 1):
