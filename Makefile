@@ -50,6 +50,11 @@ check: lint test notebooks browser engines
 readme: setup
 	$(BIN)/python -c 'from pathlib import Path; from iskit.views.cards import write_pages; write_pages(Path("."))'
 
+# docs/findings.md, the README's answer and their figures, of what is packed in outputs/reference; they need Chromium.
+.PHONY: findings
+findings: setup
+	$(BIN)/python -c 'from pathlib import Path; from iskit.views.findings import write; write(Path("."))'
+
 # The README's pictures, of the quickstart's runs; they need Chromium.
 .PHONY: picture
 picture: demo

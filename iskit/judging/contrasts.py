@@ -16,6 +16,7 @@ from iskit.study.experiment import BYSTANDERS, Experiment
 from iskit.study.parts import SPELLING
 
 COSTS = ("examples", "passes", "preparations", "seconds")  # what a run may be said to have cost
+RATIOS = (*COSTS, "sample_loss")  # beside costs the training loss, of the fixed sample
 KEYS = ("where", "reference", "arms", "trend", "ratio", "margin", "measure", "per")
 REFERENCE = {"sampler": "unif"}
 MARGIN = 0.5  # points
@@ -31,8 +32,8 @@ class Contrast:
 
     arms: the settings that name each arm's runs, in order; reference: those of what they are compared with (empty for
     a trend of the measure itself); title: what each arm differs by. trend: the arms are steps, to be tested for a
-    rise; ratio: the cost whose ratio to the reference is asked for. margin: the difference, in points, that would
-    matter; measure: the column of accuracies; per: the costs that are shown beside.
+    rise; ratio: what is asked for as a ratio to the reference's, one of RATIOS. margin: the difference, in points, that
+    would matter; measure: the column of accuracies; per: the costs that are shown beside.
     """
 
     name: str
@@ -143,7 +144,7 @@ def _contrast(name: str, said: Any) -> Contrast:
             words({key: base[key] for key in base if any(arm[key] != base[key] for arm in arms)} or base)
         ),
         trend=trend,
-        ratio=_choice("ratio", said["ratio"], COSTS) if "ratio" in said else None,
+        ratio=_choice("ratio", said["ratio"], RATIOS) if "ratio" in said else None,
         margin=_margin(said.get("margin", MARGIN)),
         measure=_measure(said.get("measure", MEASURE)),
         per=tuple(_choice("per", cost, COSTS) for cost in _list(said.get("per", PER))),

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from iskit.errors import InputError
-from iskit.judging.contrasts import COSTS, Contrast, Settings, settings_of
+from iskit.judging.contrasts import RATIOS, Contrast, Settings, settings_of
 from iskit.study.experiment import BYSTANDERS, Experiment
 
 
@@ -31,8 +31,13 @@ def seconds(runs: pd.DataFrame) -> pd.Series:
     return runs["training_seconds"]
 
 
-# What a run cost, by what it may be counted in: of frames as `iskit.results` gives them.
-COST = dict(zip(COSTS, (examples, passes, preparations, seconds), strict=True))
+def sample_loss(runs: pd.DataFrame) -> pd.Series:
+    """At the end, over the fixed sample of training examples, as they are."""
+    return runs["sample_loss"]
+
+
+# What ratios are asked for, what a run cost before all: of frames as `iskit.results` gives them.
+AMOUNT = dict(zip(RATIOS, (examples, passes, preparations, seconds, sample_loss), strict=True))
 
 
 @dataclass(frozen=True)
@@ -55,13 +60,13 @@ class Pairs:
         """(seeds, arms) float64."""
         return np.stack([runs[column].to_numpy(float) for runs in self.arms], axis=1)
 
-    def costs(self, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    def amounts(self, kind: str) -> tuple[np.ndarray, np.ndarray]:
         """(seeds, arms) of the arms and of their reference. InputError for the seconds of different machines."""
         assert self.reference is not None
         if kind == "seconds":
             self._one_machine()
-        arms = np.stack([COST[kind](runs).to_numpy(float) for runs in self.arms], axis=1)
-        return arms, np.broadcast_to(COST[kind](self.reference).to_numpy(float)[:, None], arms.shape)
+        arms = np.stack([AMOUNT[kind](runs).to_numpy(float) for runs in self.arms], axis=1)
+        return arms, np.broadcast_to(AMOUNT[kind](self.reference).to_numpy(float)[:, None], arms.shape)
 
     def _one_machine(self) -> None:
         runs = pd.concat(self.all)

@@ -24,6 +24,7 @@ NEVER, COLLAPSED, WORSE, BETTER = "never acted", "collapsed", "worse", "better"
 NO_DIFFERENCE, NO_GAIN, NOT_TOLD = "no difference", "no gain above the margin", "not told apart"
 WORDS = (NEVER, COLLAPSED, WORSE, BETTER, NO_DIFFERENCE, NO_GAIN, NOT_TOLD)
 STANDARD = 8  # seeds of a study
+RISES, FALLS = "rises", "falls"  # what a trend does, if it is told
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def _difference(
             "mean": value.mean(axis=0),
             "reference_mean": base.mean(),
             **{name: [_mean(runs, name) for runs in pairs.arms] for name in ("acted", "on", "weighted")},
-            **{f"times_{kind}": statistics.ratio(*pairs.costs(kind)).middle for kind in contrast.per},
+            **{f"times_{kind}": statistics.ratio(*pairs.amounts(kind)).middle for kind in contrast.per},
         }
     )
     notes = _notes(contrast, pairs)
@@ -145,9 +146,9 @@ def word(
 
 def _ratio(contrast: Contrast, pairs: Pairs) -> tuple[pd.DataFrame, str, list[str]]:
     assert contrast.ratio is not None
-    arm, reference = pairs.costs(contrast.ratio)
+    arm, reference = pairs.amounts(contrast.ratio)
     if min(arm.min(), reference.min()) <= 0:
-        raise InputError(f"ratio={contrast.ratio!r}: a run that cost nothing has no ratio")
+        raise InputError(f"ratio={contrast.ratio!r}: a run whose {_read(contrast.ratio)} is 0 has no ratio")
     middle, low, high = statistics.ratio(arm, reference)
     table = pd.DataFrame(
         {"arm": contrast.titles, "reference": contrast.against, "measure": contrast.ratio, "seeds": len(pairs.seeds),
@@ -155,7 +156,7 @@ def _ratio(contrast: Contrast, pairs: Pairs) -> tuple[pd.DataFrame, str, list[st
     )  # fmt: skip
     said = [f"{row.arm} {row.ratio:.3g} times ({row.low:.3g} to {row.high:.3g})" for row in table.itertuples()]
     return table, (
-        f"{contrast.name}: {contrast.ratio} against those of {contrast.against}, over {_seeds(len(pairs.seeds))}: "
+        f"{contrast.name}: {_read(contrast.ratio)} against {contrast.against}, over {_seeds(len(pairs.seeds))}: "
         f"{'; '.join(said)}."
     ), _notes(contrast, pairs)  # fmt: skip
 
@@ -164,15 +165,16 @@ def _trend(contrast: Contrast, pairs: Pairs) -> tuple[pd.DataFrame, str, list[st
     if len(pairs.seeds) < 2:
         raise InputError("a trend needs two seeds or more, which are its blocks")
     value = pairs.values(contrast.measure)
-    found = statistics.trend(value)
-    rises = found.p <= statistics.ERROR
+    found, back = statistics.trend(value), statistics.trend(-value)
+    said = RISES if found.p <= statistics.ERROR else FALLS if back.p <= statistics.ERROR else "is not told to rise"
+    told = back if said == FALLS else found
     table = pd.DataFrame(
         {"arm": contrast.titles, "measure": contrast.measure, "seeds": len(pairs.seeds),
-         "word": "rises" if rises else "no rise told", "mean": value.mean(axis=0), "p": found.p, "L": found.statistic}
+         "word": said, "mean": value.mean(axis=0), "p": told.p, "L": found.statistic}
     )  # fmt: skip
     return table, (
-        f"{contrast.name}: {_read(contrast.measure)} {'rises' if rises else 'is not told to rise'} along the steps "
-        f"{', '.join(contrast.titles)} (Page's L = {found.statistic:g}, p = {found.p:.2g}, {_seeds(len(pairs.seeds))})."
+        f"{contrast.name}: {_read(contrast.measure)} {said} along the steps "
+        f"{', '.join(contrast.titles)} (Page's L = {found.statistic:g}, p = {told.p:.2g}, {_seeds(len(pairs.seeds))})."
     ), []  # fmt: skip
 
 

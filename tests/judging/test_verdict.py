@@ -175,7 +175,15 @@ def test_costs_in_multiples_of_the_references():
     )
     ratio = judged(frame, {"arms": {"sampler": "gnorm"}, "ratio": "passes"})
     assert ratio.table[["ratio", "low", "high"]].iloc[0].tolist() == pytest.approx([2, 2, 2])
-    assert ratio.sentence == "choosing: passes against those of unif-SGD, over 8 seeds: gnorm 2 times (2 to 2)."
+    assert ratio.sentence == "choosing: passes against unif-SGD, over 8 seeds: gnorm 2 times (2 to 2)."
+
+
+def test_a_ratio_of_training_losses():
+    frame = runs({"unif": BASE, "gnorm": BASE})
+    frame["sample_loss"] = np.where(frame["sampler"] == "gnorm", 0.5, 2.0)
+    ratio = judged(frame, {"arms": {"sampler": "gnorm"}, "ratio": "sample_loss"})
+    assert ratio.table[["ratio", "low", "high"]].iloc[0].tolist() == pytest.approx([0.25] * 3)
+    assert ratio.sentence == "choosing: sample loss against unif-SGD, over 8 seeds: gnorm 0.25 times (0.25 to 0.25)."
 
 
 def test_a_trend_over_steps():
@@ -191,7 +199,10 @@ def test_a_trend_over_steps():
         "ladder: accuracy rises along the steps budget=0.1, budget=0.2, budget=0.3 (Page's L = 112"
     )
     falling = judged(frame, {**said, "trend": said["trend"][::-1]})
-    assert "is not told to rise" in falling.sentence
+    assert "accuracy falls along the steps budget=0.3, budget=0.2" in falling.sentence
+    assert falling.table["p"][0] == pytest.approx((1 / 6) ** 8)
+    mixed = frame.assign(accuracy=[BASE[0]] * len(frame))
+    assert "is not told to rise" in judged(mixed, said).sentence
 
 
 def test_what_a_reader_must_know_is_noted(tmp_path):
@@ -294,7 +305,7 @@ TIMED = {"arms": {"sampler": "p"}, "ratio": "seconds"}
         (TWO.assign(device_name=["a", "a", "b", "b"]), TIMED, "different devices (b, a)"),
         (TWO.assign(threads=[1, 1, 2, 2]), TIMED, "different numbers of threads"),
         (TWO.assign(threads=[1, 1, 2, 2]), {**P, "per": "seconds"}, "numbers of threads"),
-        (TWO.assign(training_seconds=0.0), TIMED, "cost nothing"),
+        (TWO.assign(training_seconds=0.0), TIMED, "is 0 has no ratio"),
     ],
 )  # fmt: skip
 def test_bad_contrasts_are_refused_in_one_line_that_names_them(frame, said, message):

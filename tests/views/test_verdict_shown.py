@@ -74,7 +74,7 @@ def test_markdown_is_a_table_with_every_cell(command):
     assert all(line.count("|") == head.count("|") for line in out.split("**time")[0].splitlines() if line[:1] == "|")
     assert "| p-SGD | better | +1.04 |" in out
     assert "| c-SGD | no difference | +0.00 | +0.00 to +0.00 |" in out
-    assert "**time: seconds against those of unif-SGD" in out
+    assert "**time: seconds against unif-SGD" in out
     assert "| step | mean % |" in out
 
 
