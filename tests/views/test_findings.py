@@ -1,13 +1,16 @@
 """The findings: made from packed results alone, by rules fixed before; what people add has no digits."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from judged import runs, write
 
+from iskit import files
 from iskit.errors import InputError
+from iskit.study.archive import results
 from iskit.study.pack import pack
 from iskit.study.packed import SHELF
 from iskit.views import findings
@@ -94,3 +97,21 @@ def test_the_page_is_the_packed_results():
         assert (ROOT / findings.FIGURES / f"{name}.png").exists()
     for name, said in comments(text).items():
         assert not re.search(r"\d", said), f"the comment {name} has digits"
+
+
+def git(*words: str) -> str:
+    return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def test_the_plan_is_older_than_the_results():
+    """Each packed run of a study under params/study names a file that was committed before the first of its results."""
+    if not (ROOT / ".git").exists() or git("rev-parse", "--is-shallow-repository").strip() == "true":
+        pytest.skip("platform: no history of commits here")
+    for box in sorted((ROOT / "outputs" / SHELF).glob("*.zip")):
+        added = git("log", "--diff-filter=A", "--format=%H", "--", str(box)).split()
+        earlier = git("rev-list", f"{added[-1]}^" if added else "HEAD", "--", "params/study").split()
+        known = set()
+        for commit in earlier:
+            for name in git("ls-tree", "-r", "--name-only", commit, "params/study").split():
+                known.add(files.digest(git("show", f"{commit}:{name}")))
+        assert set(results(str(box))["plan"]) <= known, box.name
