@@ -42,30 +42,34 @@ class Found:
 
 
 def found(outputs: Path | None = None) -> Found:
-    """Judges the contrasts of all studies packed under outputs/reference/. InputError if nothing is there."""
+    """Judges the contrasts of all studies packed under outputs/reference/. InputError if there are none."""
     shelf = (outputs or files.root() / "outputs") / packed.SHELF
     boxes: dict[str, list[packed.Packed]] = {}
     for path in sorted(shelf.glob(f"*{packed.ENDING}")):
         box = packed.opened(path)
         boxes.setdefault(box.about["study"], []).append(box)
-    if not boxes:
-        raise InputError(f"{shelf} holds no packed study: train one and pack it, `iskit pack STUDY {shelf}/NAME.zip`")
     judged, missing, studies, frames = {}, {}, {}, []
     for study, some in boxes.items():
         section: dict[str, Any] = {}
         for box in some:
             for name, text in box.plans.items():
                 section |= parse_yaml(name, text).get("contrasts") or {}
+        if not section:  # a pilot, or a study that nobody means to judge
+            continue
         frame = pd.concat([results(str(box.path)) for box in some], ignore_index=True)
         frame = frame[~frame["path"].map(lambda path: Path(path).name).duplicated()]
         frames.append(frame)
-        named = contrasts.read(section) if section else []
+        named = contrasts.read(section)
         for one in named:
             studies[one.name] = study
             try:
                 judged[one.name] = judge(one, frame, correct=correct_of, families=len(named))
             except InputError as error:
                 missing[one.name] = str(error)
+    if not frames:
+        raise InputError(
+            f"{shelf} holds no packed study with contrasts: train one and pack it, `iskit pack STUDY {shelf}/NAME.zip`"
+        )
     return Found(judged, missing, studies, pd.concat(frames, ignore_index=True))
 
 
