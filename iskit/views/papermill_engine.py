@@ -42,6 +42,12 @@ class Ended(click.ClickException, RuntimeError):
     exit_code = 138  # papermill's own, of a dead kernel
 
 
+class TimedOut(Ended, CellTimeoutError):
+    """A cell took longer than `--execution-timeout`."""
+
+    exit_code = 1  # papermill's own, of a cell that failed
+
+
 class Engine(NBClientEngine):
     """`papermill NB OUT -f params.yaml --engine iskit`.
 
@@ -50,6 +56,16 @@ class Engine(NBClientEngine):
     The executed notebook's `metadata.iskit.status` is running, ok, refused, error, timeout, dead kernel or interrupted
     (by SIGTERM or Ctrl-C): papermill's own says "completed" of cells that never ran.
     """
+
+    @classmethod
+    def execute_notebook(cls, nb: Any, kernel_name: str, output_path: Any = None, **kwargs: Any) -> Any:
+        try:
+            return super().execute_notebook(nb, kernel_name, output_path, **kwargs)
+        except TimedOut:
+            raise
+        except OSError as error:  # papermill saves the notebook before, between and after the cells
+            remedy = "mend that, and execute it anew"
+            raise Ended(f"{output_path} cannot be written ({error.strerror or error}): {remedy}") from error
 
     @classmethod
     def execute_managed_notebook(
@@ -96,7 +112,8 @@ class Engine(NBClientEngine):
             about["status"] = "error" if failed else "ok"
         except CellTimeoutError:
             about["status"] = "timeout"
-            raise
+            remedy = "raise --execution-timeout; the same command goes on from what was saved"
+            raise TimedOut(f"a cell took longer than {execution_timeout} s: {remedy}") from None
         except DeadKernelError as error:
             about["status"] = "dead kernel"
             remedy = "the same command goes on from what was saved"

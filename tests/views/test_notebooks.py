@@ -16,10 +16,11 @@ import pandas as pd
 import pytest
 import yaml
 from click.testing import CliRunner
-from nbclient.exceptions import DeadKernelError
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill import execute_notebook
 from papermill.cli import papermill as papermill_command
 from papermill.clientwrap import PapermillNotebookClient
+from papermill.engines import NotebookExecutionManager
 from PIL import Image
 
 import iskit
@@ -216,16 +217,38 @@ def test_a_dead_kernel_is_one_line_and_a_true_status(when, project, monkeypatch)
     assert nbformat.read("out.ipynb", as_version=4).metadata.iskit.status == "dead kernel"
 
 
-def test_a_failure_that_is_no_interrupt_is_not_called_one(project, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "status", "code", "said"),
+    [
+        (OSError(28, "No space left on device"), "error", 138, "out.ipynb cannot be written (No space left on device)"),
+        (CellTimeoutError("a cell"), "timeout", 1, "a cell took longer than 7 s: raise --execution-timeout"),
+    ],
+)
+def test_what_ends_a_notebook_is_one_line_and_no_interrupt(error, status, code, said, project, monkeypatch):
     def fail(*_):
-        raise OSError("No space left on device")
+        raise error
 
     monkeypatch.setattr(PapermillNotebookClient, "execute", fail)
-    with pytest.raises(OSError, match="No space"):
-        execute_notebook(
-            *(ROOT / "notebooks" / "run.ipynb", "out.ipynb", TINY, "iskit"), kernel_name="python3", progress_bar=False
-        )
-    assert nbformat.read("out.ipynb", as_version=4).metadata.iskit.status == "error"
+    words = [str(ROOT / "notebooks" / "run.ipynb"), "out.ipynb", "--engine", "iskit", "-k", "python3"]
+    done = CliRunner().invoke(papermill_command, [*words, "--execution-timeout", "7"])
+    assert done.exit_code == code
+    assert f"Error: {said}" in done.output
+    assert "Traceback" not in done.output
+    assert nbformat.read("out.ipynb", as_version=4).metadata.iskit.status == status
+    monkeypatch.undo()
+    save = NotebookExecutionManager.save
+    begun = []
+
+    def full(self, **kwargs):  # papermill's own first save has passed
+        if begun:
+            raise OSError(28, "No space left on device")
+        begun.append(save(self, **kwargs))
+
+    monkeypatch.setattr(PapermillNotebookClient, "execute", fail)
+    monkeypatch.setattr(NotebookExecutionManager, "save", full)
+    done = CliRunner().invoke(papermill_command, words)
+    assert "Error: out.ipynb cannot be written (No space left" in done.output
+    assert "Traceback" not in done.output
 
 
 @pytest.mark.notebooks
