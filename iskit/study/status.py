@@ -10,12 +10,14 @@ import pandas as pd
 
 from iskit import files
 from iskit.errors import InputError, suggest
+from iskit.inputs import parse_yaml
 from iskit.study import plan
 from iskit.study.archive import results
 from iskit.study.experiment import BYSTANDERS, Experiment
 from iskit.study.folder import status_of
 from iskit.study.folders import settings_of, subfolders
 from iskit.study.forecast import Speed
+from iskit.study.packed import Packed, opened, packs
 from iskit.study.parts import canonical
 
 STATES = ("finished", "running", "stopped", "killed", "failed", "damaged", "missing")
@@ -52,12 +54,14 @@ def check_study(study: str, outputs: Path | None = None) -> Path:
 
 
 def standing(study: str, outputs: Path | None = None) -> Standing:
-    """How a study stands now. InputError if it has no folder.
+    """How a study stands now, by its folder and its packed files. InputError if it has neither.
 
     Finished runs come from the cache of `iskit.results`, whether their further files are whole is not looked at.
     """
-    folder = check_study(study, outputs)
-    finished = results(study, folder.parent)
+    base = outputs or files.root() / "outputs"
+    boxes = [box for box in map(opened, packs(base, study)) if box.about["study"] == study]
+    folder = base / study if boxes else check_study(study, base)
+    finished = results(study, base)
     known = set(finished["path"]) if len(finished) else set()
     rows: list[dict[str, Any]] = []
     seen, left = set(), []
@@ -78,7 +82,7 @@ def standing(study: str, outputs: Path | None = None) -> Standing:
             seen.add(_key({**experiment.to_dict(), **canonical(experiment)}))
             if not status.get("diverged"):
                 left.append((experiment, 1 - (status.get("saved") or 0.0)))
-    for experiment in _planned(folder):
+    for experiment in _planned(folder, boxes):
         settings = {**experiment.to_dict(), **canonical(experiment)}
         if _key(settings) not in seen:
             rows.append({**settings, "state": "missing"})
@@ -96,9 +100,11 @@ def _experiment(path: Path) -> Experiment | None:
         return None
 
 
-def _planned(folder: Path) -> Iterable[Experiment]:
-    """Of all files that the study was trained from, each run once."""
-    return dict.fromkeys(one for kept in plan.kept(folder.name, folder.parent) for one in kept.experiments)
+def _planned(folder: Path, boxes: Iterable[Packed]) -> Iterable[Experiment]:
+    """Of all files that the study was trained from, there or elsewhere, each run once."""
+    plans = {name: plan.read(parse_yaml(name, text)) for box in boxes for name, text in box.plans.items()}
+    plans |= {one.name: one for one in plan.kept(folder.name, folder.parent)}
+    return dict.fromkeys(one for each in plans.values() if each.blocks for one in each.experiments)
 
 
 def _key(settings: Mapping[str, Any]) -> tuple:

@@ -14,6 +14,8 @@ from iskit.study import clean, plan
 from iskit.study.archive import results
 from iskit.study.experiment import Experiment
 from iskit.study.forecast import Speed, forecast
+from iskit.study.pack import pack
+from iskit.study.packed import SHELF
 from iskit.study.run import Run
 from iskit.study.status import STATES, standing
 
@@ -56,6 +58,22 @@ def study(tmp_path):
     yield paths
     lock.release()
     assert folder.is_dir()
+
+
+def test_a_packed_study_stands_without_its_folder(study, tmp_path):
+    outputs = tmp_path / "out"
+    shutil.rmtree(study["damaged"])
+    pack("s", outputs / SHELF / "s.zip", outputs)
+    here = standing("s", outputs)
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(outputs / SHELF, elsewhere / SHELF)
+    now = standing("s", elsewhere)
+    assert {state: now.count(state) for state in STATES if now.count(state)} == {"finished": 1, "missing": 9}
+    assert {state: here.count(state) for state in STATES if here.count(state)} == {
+        "finished": 1, "running": 1, "stopped": 1, "killed": 1, "failed": 1, "missing": 5,
+    }  # fmt: skip
+    with pytest.raises(InputError, match="'t' is no folder"):
+        standing("t", elsewhere)
 
 
 def test_every_state_is_told_and_what_is_missing(study, tmp_path):
