@@ -4,6 +4,8 @@ import os
 import signal
 import time
 
+from iskit.study.local import broken_by
+
 
 def obey(task, tell, stop):
     """A task is (what, value)."""
@@ -16,6 +18,16 @@ def obey(task, tell, stop):
         while not stop.is_set():
             time.sleep(0.001)
         return "stopped"
+    if what == "sleep":  # so many seconds, whatever is said
+        end = time.monotonic() + value
+        try:
+            with broken_by(stop):
+                tell("asleep")
+                while time.monotonic() < end:
+                    time.sleep(0.001)
+        except KeyboardInterrupt:
+            return "broken"
+        return "slept"
     if what == "variable":
         return os.environ.get(value)
     if what == "process":

@@ -70,10 +70,16 @@ class Forecast:
     why: str
 
 
-def forecast(left: Sequence[tuple[Experiment, float]], frame: pd.DataFrame, workers: int) -> Forecast:
+def forecast(
+    left: Sequence[tuple[Experiment, float]],
+    frame: pd.DataFrame,
+    workers: int,
+    probes: dict[str, float | None] | None = None,
+) -> Forecast:
     """How long so many workers take for what is left: experiments, and of each the share that is still to do.
 
-    frame: the study's finished runs (of `iskit.results`); those of this machine count, if there are any.
+    frame: the study's finished runs (of `iskit.results`); those of this machine count, if there are any. probes: keeps
+    what is measured, for whoever asks again.
     """
     if not left:
         return Forecast(0.0, "all is done")
@@ -81,7 +87,8 @@ def forecast(left: Sequence[tuple[Experiment, float]], frame: pd.DataFrame, work
         here = frame["device_name"] == device_name(left[0][0])
         frame = frame[here] if here.any() else frame
     speed = Speed(frame)
-    probes: dict[str, float | None] = {}
+    probes = {} if probes is None else probes
+    measured = False
     each: list[float] = []
     for experiment, share in left:
         seconds = speed.seconds(experiment)
@@ -91,12 +98,12 @@ def forecast(left: Sequence[tuple[Experiment, float]], frame: pd.DataFrame, work
             if one not in probes:
                 found = probed(experiment)
                 probes[one] = None if found is None else found / work
-            rate = probes[one]
+            rate, measured = probes[one], True
             if rate is None:
                 return Forecast(None, "known once a run has finished")
             seconds = rate * work
         each.append(seconds * share)
-    told = "steps measured now, without scoring and preparations" if probes else f"{len(frame)} finished runs"
+    told = "steps measured now, without scoring and preparations" if measured else f"{len(frame)} finished runs"
     busy = min(workers, len(left))
     return Forecast(max(sum(each) / busy, *each), f"by {told}, on {busy} worker{'s' if busy > 1 else ''}")
 

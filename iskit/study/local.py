@@ -1,12 +1,13 @@
 """Worker processes of this machine, a pipe to each: the death of one is news, and the others go on."""
 
+import _thread
 import multiprocessing
 import os
 import queue
 import signal
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
@@ -75,8 +76,19 @@ class Pool:
         self.close()
 
     def close(self) -> None:
-        """Ends all workers, those at work by `stop`, and waits for them."""
+        """Ends all workers, those at work by `stop`, and waits for them; those that still start are killed."""
         self._close()
+
+    @contextmanager
+    def lent(self) -> Iterator["Pool"]:
+        """For one sweep, which leaves no task behind: what it did not wait for is told to stop, and waited for."""
+        self.lost.clear()  # what kept a process from starting may be over
+        try:
+            yield self
+        finally:
+            self.stop()
+            while self.busy:
+                self.hear(1.0)
 
     @property
     def idle(self) -> list[Worker]:
@@ -105,14 +117,10 @@ class Pool:
             worker.pipe.send(task)
 
     def stop(self) -> None:
-        """Asks for an end of all tasks; processes that still start are ended at once."""
-        for worker in list(self.workers):
+        """Asks for an end of all tasks."""
+        for worker in self.busy:
             with suppress(OSError):
-                if worker.ready:
-                    worker.pipe.send(_STOP)
-                else:
-                    worker.process.kill()
-                    self._bury(worker)
+                worker.pipe.send(_STOP)
 
     def hear(self, seconds: float) -> list[tuple[Any, News | Answer | Died]]:
         """Tasks and what is said of them, after at most so many seconds of waiting."""
@@ -180,6 +188,33 @@ def _serve(pipe: connection.Connection, work: Work, environment: dict[str, str])
     while (item := inbox.tasks.get()) is not None:
         task, stop = item
         say(Answer(work(task, lambda what: say(News(what)), stop)))
+
+
+@contextmanager
+def broken_by(stop: threading.Event) -> Iterator[None]:
+    """For what cannot look at `stop` itself: once it is set, a main thread in here gets a KeyboardInterrupt."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    over = threading.Event()
+
+    def breaks(*_: object) -> None:
+        if stop.is_set() and not over.is_set():  # a Ctrl-C by hand is not for workers
+            raise KeyboardInterrupt
+
+    def watch() -> None:
+        while not over.is_set():
+            if stop.wait(0.1):
+                _thread.interrupt_main()
+                return
+
+    before = signal.signal(signal.SIGINT, breaks)
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+        signal.signal(signal.SIGINT, before)
 
 
 class _Inbox:

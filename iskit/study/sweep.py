@@ -1,12 +1,15 @@
 """Many runs: experiments trained in parallel processes, each run in its own folder."""
 
+import gc
 import threading
+import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +20,19 @@ from iskit.errors import Diverged, InputError, Unsaved
 from iskit.study import folder
 from iskit.study.experiment import Experiment
 from iskit.study.grid import kinds
-from iskit.study.local import Answer, Died, News, Pool
+from iskit.study.local import Answer, Died, News, Pool, broken_by
 from iskit.study.machine import cores, decided, gpus, kind, known_choice
 from iskit.study.packed import opened, packs
 from iskit.study.parts import build, choose, load, parts
 from iskit.study.run import Run
 from iskit.training.probe import Choice
 
+NEWS_SECONDS = 0.5  # a run that is not evaluated for long tells at least so often how far it is
+
 
 @dataclass(frozen=True)
 class Progress:
-    """One piece of news of a sweep: run `number` of the list stands at t with this accuracy (None: not evaluated).
+    """One piece of news of a sweep: run `number` of the list stands at t with this accuracy (None: no new evaluation).
 
     error: why it failed, for good; else None.
     """
@@ -50,7 +55,8 @@ class Sweep:
     itself.
     workers: processes at once; None: as many as the cores allow with the threads that the runs use, and on a machine
     with GPUs one for each. plan: hash of the study file that the experiments come from; kept in each result. blocks: of
-    that file: which of them what cannot work stands in.
+    that file: which of them what cannot work stands in. pool: of `warm_pool`, for one sweep at a time, left
+    open; None: its own.
     Raises InputError, before any run is trained, if one of them cannot work.
     """
 
@@ -62,6 +68,7 @@ class Sweep:
         retries: int = 1,
         plan: str | None = None,
         blocks: Mapping[str, Sequence[Experiment]] | None = None,
+        pool: Pool | None = None,
     ):
         for name, value, lowest in (("workers", workers, 1), ("retries", retries, 0)):
             if value is not None and value < lowest:
@@ -69,7 +76,7 @@ class Sweep:
         self.experiments = list(experiments)
         self.outputs = outputs or files.root() / "outputs"
         self.workers, self.retries, self.plan = workers, retries, plan
-        self.blocks = blocks or {}
+        self.blocks, self.pool = blocks or {}, pool
         self.failed: dict[int, str] = {}  # numbers of runs, and why
         self._stop = threading.Event()
 
@@ -146,13 +153,14 @@ class Sweep:
             folder.check_room(self.outputs / study)
         places = environments(self.experiments, self.workers, self.outputs)
         tries: Counter[int] = Counter()
-        with Pool(train, places[: len(waiting)]) as pool:
+        most = min(len(places), len(waiting))
+        with self.pool.lent() if self.pool else Pool(train, places[:most]) as pool:
             while waiting or pool.busy:
                 if self.stopped:
                     waiting.clear()
                     pool.stop()
-                pool.fill(len(waiting))
-                yield from self._give(waiting, pool)
+                pool.fill(min(len(waiting), most - len(pool.busy)))
+                yield from self._give(waiting, pool, most)
                 for task, word in pool.hear(0.1):
                     match word:
                         case News(what):
@@ -174,10 +182,10 @@ class Sweep:
                             elif not self.stopped:
                                 yield self._failed(task.number, f"its process was killed (exit code {code})")
 
-    def _give(self, waiting: list[int], pool: Pool) -> Iterator[Progress]:
+    def _give(self, waiting: list[int], pool: Pool, most: int) -> Iterator[Progress]:
         """Work for the idle, but for what other processes train or have finished meanwhile."""
         for number in list(waiting):
-            if not pool.idle:
+            if not pool.idle or len(pool.busy) >= most:
                 break
             run = Run(self.experiments[number], self.outputs)
             if run.finished:
@@ -234,6 +242,14 @@ def at_once(experiments: Sequence[Experiment], workers: int | None, outputs: Pat
     return max(1, cores() // max((choice.threads for choice in known if choice), default=1))
 
 
+def warm_pool() -> Pool:
+    """Worker processes that stay between sweeps, as many as this machine can use; not started yet, see `Pool.fill`."""
+    root = {"ISKIT_ROOT": str(files.root())}
+    if torch.cuda.is_available():
+        return Pool(train, [{**root, "CUDA_VISIBLE_DEVICES": name} for name in gpus()])
+    return Pool(train, [root] * cores())
+
+
 def _measured(experiment: Experiment, most: int) -> Choice:
     e = experiment
     data = load(e.dataset, files.root() / e.data_dir, e.validation, torch.device("cpu"), e.seed)
@@ -264,18 +280,25 @@ def train(task: Task, tell: Callable[[Any], None], stop: threading.Event) -> str
     """One run, in a worker: finished, stopped, busy (in another process's hands), or a Failure. Tells Progress."""
     torch.set_num_threads(task.threads)
     run = Run(task.experiment, task.outputs, plan=task.plan)
-    shown = 0
+    shown, told = 0, 0.0
     try:
         with closing(iter(run)) as steps:
-            for t in steps:
+            with broken_by(stop):  # data to be read, proxy runs: what comes before the first step may take long
+                begun = list(islice(steps, 1))
+            for t in chain(begun, steps):
                 assert run.trainer is not None
                 rows = run.trainer.history.rows
                 if len(rows) > shown:
-                    shown = len(rows)
+                    shown, told = len(rows), time.monotonic()
                     tell(Progress(task.number, t, rows[-1]["accuracy"], False))
+                elif time.monotonic() - told > NEWS_SECONDS:
+                    told = time.monotonic()
+                    tell(Progress(task.number, t, None, False))
                 if stop.is_set() and t < 1:
                     return "stopped"
         return "finished"
+    except KeyboardInterrupt:
+        return "stopped"
     except folder.Busy:
         return "busy"
     except (InputError, Diverged, Unsaved) as error:
@@ -285,3 +308,8 @@ def train(task: Task, tell: Callable[[Any], None], stop: threading.Event) -> str
             files.write_text(run.path / "error.log", traceback.format_exc())
         line = next(iter(str(error).splitlines()), "")
         return Failure(f"{type(error).__name__}: {line} (see error.log in its folder)", again=True)
+    finally:
+        if torch.cuda.is_initialized():  # a worker may stay idle for long, and others want the GPU's memory
+            run.trainer = None
+            gc.collect()
+            torch.cuda.empty_cache()

@@ -15,7 +15,6 @@ from iskit.data import Dataset
 from iskit.errors import InputError
 from iskit.samplers import samplers
 from iskit.study.archive import counts_of, history_of, over_seeds, ranked_counts_of, told_apart_by
-from iskit.study.experiment import Experiment
 from iskit.study.parts import load
 
 # Told apart by people who see colours differently (Okabe & Ito 2008, then Tol 2021).
@@ -192,31 +191,6 @@ def most_and_least(data: Dataset, trained: np.ndarray, each: int = 10, title: st
             visible=True, showticklabels=False, showgrid=False, title_text=text, row=row, col=1, ticks=""
         )
     return styled(figure, title or "Most and least trained images", 280)
-
-
-def live(news: Mapping[Experiment, Sequence[tuple[float, float]]]) -> go.Figure:
-    """Accuracy over progress of runs under way: (t, accuracy) points of each, a colour a sampler."""
-    figure = go.Figure()
-    shown: set[str] = set()
-    augments = list(dict.fromkeys(e.augment for e in news))
-    for e, points in news.items():
-        name = _title(e.sampler) + (f", {e.augment}" if len(augments) > 1 else "")
-        figure.add_scatter(
-            x=[t for t, _ in points],
-            y=[accuracy for _, accuracy in points],
-            name=name,
-            legendgroup=name,
-            showlegend=name not in shown,
-            mode="lines",
-            opacity=0.8,
-            line={"color": color(e.sampler), "width": 1.5, "dash": DASHES[augments.index(e.augment) % len(DASHES)]},
-            hovertemplate=f"%{{y:.2f}} %<extra>{e.sampler}, {e.augment}, {_budget(e.budget, e.unit)}, "
-            f"seed {e.seed}</extra>",
-        )
-        shown.add(name)
-    figure.update_xaxes(title_text="budget spent", tickformat=".0%", range=[0, 1.02])
-    figure.update_yaxes(title_text=ACCURACY)
-    return styled(figure, "While training", max(ROW_HEIGHT, 140 + 20 * len(shown)))
 
 
 def _name(run: Mapping[str, Any], frame: pd.DataFrame) -> str:

@@ -19,6 +19,7 @@ from iskit import files
 from iskit.errors import InputError
 from iskit.inputs import guard, regular
 from iskit.views.notebook import whole
+from iskit.views.saved import show_widgets
 
 PLOTLY = "application/vnd.plotly.v1+json"
 PATIENCE = 60.0  # seconds for a notebook's images; a few are usual
@@ -61,6 +62,7 @@ def _read(path: Path) -> Any:
     with guard(f"{path} is not a readable notebook", "give one that papermill executed"):
         nb = nbformat.convert(nbformat.reader.reads(path.read_text(encoding="utf-8")), 4)
         whole(nb)
+    show_widgets(nb)
     return nb
 
 

@@ -1,61 +1,113 @@
-"""Controls for notebooks: choose, run in the background, watch, stop. Without hands (in batch) it just runs."""
+"""A panel for notebooks: choose, run in the background, watch, stop. Without hands (in batch) it just runs."""
 
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 from html import escape
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import ipywidgets as ipw
 import pandas as pd
 import plotly.graph_objects as go
-from IPython.display import display
+from IPython.core.formatters import DisplayFormatter
+from IPython.display import HTML, display
 from pandas.io.formats.style import Styler
 
-from iskit.augment import augments
-from iskit.samplers import samplers
+from iskit import files
 from iskit.study.archive import results
 from iskit.study.experiment import Experiment
+from iskit.study.forecast import forecast
 from iskit.study.grid import grid
+from iskit.study.local import Pool
 from iskit.study.run import Run
-from iskit.study.sweep import Sweep
-from iskit.views import plots
+from iskit.study.sweep import Sweep, at_once, warm_pool
+from iskit.views import live, page
+from iskit.views.controls import Chips, augment_chips, budget_chips, more_controls, sampler_chips, wrong
 from iskit.views.notebook import hands
+from iskit.views.saved import APART
+from iskit.views.tables import duration
 
-REDRAW_SECONDS = 0.7
+REDRAW_SECONDS = 1.0
+LOOK_SECONDS = 2.0  # whether the notebook was saved
+SHARE = 4  # drawing takes at most one in so many seconds from those who train on the same cores
 Expand: TypeAlias = Callable[[Mapping[str, Any]], list[Experiment]]
 View: TypeAlias = go.Figure | Styler
-WIDE = ipw.Layout(width="330px")
+LATER = (
+    "Do the controls do nothing, or is there a broken link in their place (the kernel was restarted, or the notebook "
+    "opened anew)? Choose <b>Run &#9656; Run All Cells</b>: what was trained is kept."
+)
 
 
 class Panel:
-    """Settings that people can change, a Run and a Stop button, and views that follow the results.
+    """Settings that people can change, Run, Stop and Save page, and views that follow the results.
 
-        panel = Panel(settings, sampler=several("samplers", ...), ...)
+        panel = Panel(settings, {"sampler": sampler_chips(...), ...})
         panel.start()                            # shows the controls; in batch: trains what the settings say
-        panel.show(plots.accuracy_by_budget)     # a figure of the finished runs, drawn anew after every training
+        panel.show(plots.accuracy_by_budget)     # a figure of the finished runs, drawn anew as runs finish
 
     settings: as for `iskit.grid`; expand: from settings to experiments, InputError for what cannot work; controls: a
-    widget for each setting that may be changed, holding its value.
+    widget for each setting that may be changed, holding its value; more: those that are folded away.
     """
 
-    def __init__(self, settings: Mapping[str, Any], expand: Expand = grid, **controls: ipw.ValueWidget):
-        self.settings, self.expand, self.controls = dict(settings), expand, controls
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        controls: Mapping[str, ipw.ValueWidget],
+        more: Mapping[str, ipw.ValueWidget] | None = None,
+        expand: Expand = grid,
+    ):
+        self.settings, self.expand = dict(settings), expand
+        self.controls = {**controls, **(more or {})}
         self.hands = hands()
         self.experiments = expand(self.chosen())
         self.frame = pd.DataFrame()
-        self.views: list[Callable[[], None]] = []
+        self.views: dict[Any, tuple[ipw.Widget, Callable[[], None]]] = {}
         self.sweep: Sweep | None = None
         self.thread: threading.Thread | None = None
-        self.run_button = ipw.Button(description="Run", button_style="primary", icon="play")
-        self.stop_button = ipw.Button(description="Stop", icon="stop", disabled=True)
-        self.bar = ipw.FloatProgress(min=0, max=1, layout=ipw.Layout(width="320px"))
-        self.message = ipw.HTML()
+        self.under_way: dict[Experiment, list[tuple[float, float]]] = {}
+        self.closed = False
+        self.begun = False
+        self.asked = threading.Event()  # the controls have changed
+        self.probes: dict[str, float | None] = {}  # measured speeds, see `forecast`
+        self.run_button = ipw.Button(description="Run", button_style="primary", icon="play", tooltip="train these runs")
+        self.stop_button = ipw.Button(
+            description="Stop", icon="stop", disabled=True, tooltip="end early; what is done is kept"
+        )
+        self.save_button = ipw.Button(
+            description="Save page", icon="save", tooltip="write this notebook with its figures as one HTML file"
+        )
+        self.bar = ipw.FloatProgress(min=0, max=1, layout=ipw.Layout(width="220px"))
+        self.plan, self.message, self.unsaved = ipw.HTML(), ipw.HTML(), ipw.HTML()
         self.live = ipw.Output()
+        self.messages = {
+            name: widget.message if isinstance(widget, Chips) else ipw.HTML() for name, widget in self.controls.items()
+        }
+        self.box = self._boxed(controls, more or {})
         self.run_button.on_click(lambda _: self.run())
         self.stop_button.on_click(lambda _: self.stop())
+        self.save_button.on_click(lambda _: self.save())
+        for widget in self.controls.values():
+            widget.observe(lambda _: self.asked.set(), "value")
+
+    def _boxed(self, controls: Mapping[str, ipw.Widget], more: Mapping[str, ipw.Widget]) -> ipw.VBox:
+        def told(name: str, widget: ipw.Widget) -> ipw.Widget:
+            return widget if isinstance(widget, Chips) else ipw.VBox([widget, self.messages[name]])
+
+        row = ipw.Layout(flex_flow="row wrap", align_items="center")
+        rows = [told(*item) for item in controls.items()]
+        if more:
+            folded = ipw.Accordion([ipw.HBox([told(*item) for item in more.items()], layout=row)])
+            folded.set_title(0, "more: " + ", ".join(more))
+            rows.append(folded)
+        rows.append(self.plan)
+        rows.append(ipw.HBox([self.run_button, self.stop_button, self.save_button, self.bar], layout=row))
+        box = ipw.VBox([*rows, self.message, self.unsaved, self.live])
+        box.add_class(APART)
+        return box
 
     def chosen(self) -> dict[str, Any]:
         """The settings with what the controls say now."""
@@ -66,18 +118,29 @@ class Panel:
         if not self.hands:
             self._train_in_batch()
             return
+        display(self.box)
+        # No widget, for it is to stay when the kernel of the widgets is gone.
+        display(HTML(f'<small class="{APART}" style="opacity:.7">{LATER}</small>'))
+        if self.begun:  # shown once more
+            return
+        self.begun = True
         self._read()
-        if len(self.frame):
-            self._say(f"{len(self.frame)} of {len(self.experiments)} runs were trained before and are shown below.")
-        buttons = ipw.HBox([self.run_button, self.stop_button, self.bar, self.message])
-        controls = ipw.HBox(list(self.controls.values()), layout=ipw.Layout(flex_flow="row wrap"))
-        display(ipw.VBox([controls, buttons, self.live]))
+        self.asked.set()
+        for work in (self._count, self._warm, self._remind):
+            threading.Thread(target=work, daemon=True).start()
+
+    @property
+    def training(self) -> bool:
+        return self.thread is not None and self.thread.is_alive()
 
     def run(self) -> None:
-        """Trains the chosen runs in the background; what cannot work is said beside the buttons."""
+        """Trains the chosen runs in the background; what cannot work is said at the control."""
+        if self.training:
+            return
         try:
             self.experiments = self.expand(self.chosen())
         except ValueError as error:
+            self._refuse(error)
             self._say(str(error), wrong=True)
             return
         self.sweep = Sweep(self.experiments)
@@ -88,12 +151,23 @@ class Panel:
         self.thread.start()
 
     def stop(self) -> None:
-        if self.sweep:
+        if self.sweep and self.training:
             self.sweep.stop()
-            self._say("stopping after the current steps")
+            waits = f"{len(self.under_way)} runs end their step and are saved" if self.under_way else "nothing is lost"
+            self._say(f"stopping: {waits}")
+
+    def save(self) -> None:
+        """Writes the page as it is now, beside the runs."""
+        try:
+            path, text = page.save(files.root() / "outputs" / self.experiments[0].study, self.box.model_id)
+        except (ValueError, OSError) as error:
+            self._say(str(error), wrong=True)
+        else:
+            shown = path.relative_to(files.root()) if path.is_relative_to(files.root()) else path
+            self._say(f"wrote {shown}: the figures of now, the text as saved at {text}")
 
     def show(self, make: Callable[..., View], **choices: Callable[[pd.DataFrame], list[Any]]) -> None:
-        """Shows `make(results, **choice)`, drawn anew after every training.
+        """Shows `make(results, **choice)`, drawn anew as runs finish.
 
         choices: as in `choose`, but functions of the results: one may choose among what was trained.
         """
@@ -102,43 +176,146 @@ class Panel:
             return make(self.frame, **chosen) if len(self.frame) else "Nothing trained yet: press Run above."
 
         of_results = {name: partial(self._choices, values) for name, values in choices.items()}
-        self.views.append(choose(made, **of_results))
+        if not self.hands:
+            choose(made, **of_results)
+            return
+        # A cell that is run again makes its functions anew, of the same code.
+        key = (getattr(make, "__code__", make), *((name, getattr(v, "__code__", v)) for name, v in choices.items()))
+        if key not in self.views:
+            self.views[key] = _chooser(made, of_results)
+        display(self.views[key][0])
+
+    def close(self) -> None:
+        """Another takes its place."""
+        self.closed = True
+        self.asked.set()
 
     def _choices(self, values: Callable[[pd.DataFrame], list[Any]]) -> list[Any]:
         return values(self.frame) if len(self.frame) else []
 
     def _follow(self, sweep: Sweep) -> None:
-        started, drawn = time.monotonic(), 0.0
-        curves: dict[Experiment, list[tuple[float, float]]] = {}
+        started = time.monotonic()
         progress = [0.0] * len(sweep.experiments)
-        finished = 0
+        done: set[int] = set()
+        over, refused = threading.Event(), False
+        artist = threading.Thread(target=self._draw_along, args=(done, over), daemon=True)
+        artist.start()
         try:
-            for news in sweep:
-                progress[news.number] = news.t
-                finished += news.finished
-                if news.accuracy is not None and not news.finished:
-                    curves.setdefault(sweep.experiments[news.number], []).append((news.t, news.accuracy))
-                self.bar.value = sum(progress) / len(progress)
-                if not sweep.stopped:
-                    self._say(f"{finished} of {len(progress)} runs, {time.monotonic() - started:.0f} s")
-                if curves and time.monotonic() - drawn > REDRAW_SECONDS:
-                    _fill(self.live, plots.live(curves))
-                    drawn = time.monotonic()
-            if curves:
-                _fill(self.live, plots.live(curves))
-            self._read()
-            left = len(progress) - finished - len(sweep.failed)
-            word = "stopped: Run goes on from here" if left else "finished"
+            with _borrowed() as sweep.pool:
+                if not _ready(sweep.pool):
+                    self._say("starting workers")
+                for news in sweep:
+                    e = sweep.experiments[news.number]
+                    progress[news.number] = news.t
+                    if news.finished or news.error:
+                        done.add(news.number)
+                        self.under_way.pop(e, None)
+                    else:
+                        points = self.under_way.setdefault(e, [])
+                        if news.accuracy is not None:
+                            points.append((news.t, news.accuracy))
+                    self.bar.value = sum(progress) / len(progress)
+                    if not sweep.stopped:
+                        finished = len(done) - len(sweep.failed)
+                        self._say(f"{finished} of {len(progress)} runs, {time.monotonic() - started:.0f} s")
+            finished = len(done) - len(sweep.failed)
+            word = "stopped: Run goes on from here" if len(done) < len(progress) else "finished"
             if sweep.failed:
                 word = f"{len(sweep.failed)} failed: {next(iter(sweep.failed.values()))}; {word}"
-            took = f"{time.monotonic() - started:.0f} s"
-            self._say(f"{word} ({finished} of {len(progress)} runs, {took})", wrong=bool(sweep.failed))
-            self.bar.bar_style = "success" if finished == len(progress) else "warning"
+            word += f" ({finished} of {len(progress)} runs, {time.monotonic() - started:.0f} s)"
+            wrong, self.bar.bar_style = bool(sweep.failed), "success" if finished == len(progress) else "warning"
+        except ValueError as error:
+            self.bar.bar_style = "danger"
+            self._refuse(error)
+            word, wrong, refused = str(error), True, True
         except Exception as error:  # a thread's traceback would be seen by nobody
             self.bar.bar_style = "danger"
-            self._say(f"{type(error).__name__}: {error}", wrong=True)
-        finally:
-            self.run_button.disabled, self.stop_button.disabled = False, True
+            word, wrong = f"{type(error).__name__}: {error}", True
+        over.set()
+        artist.join()
+        self.under_way.clear()
+        self._draw()
+        self.run_button.disabled, self.stop_button.disabled = False, True
+        self._say(word, wrong)
+        self.thread = None
+        if not refused:
+            self.asked.set()
+
+    def _draw_along(self, done: Collection[int], over: threading.Event) -> None:
+        drawn, pause = 0, 0.0
+        while not over.wait(max(REDRAW_SECONDS, pause)):
+            began = time.monotonic()
+            if len(done) > drawn:
+                drawn = len(done)
+                self._draw()
+            elif any(list(self.under_way.values())):
+                self._draw_live()
+            pause = SHARE * (time.monotonic() - began)
+
+    def _draw(self) -> None:
+        """The results as they are now, in all views; that they cannot be read or drawn ends no training."""
+        try:
+            self._read()
+            self._draw_live()
+        except Exception as error:
+            self._say(f"the figures cannot be drawn: {error}", wrong=True)
+
+    def _draw_live(self) -> None:
+        under_way = {e: list(points) for e, points in list(self.under_way.items()) if points}
+        if under_way or len(self.frame):
+            _fill(self.live, live.filling(self.frame, under_way))
+
+    def _count(self) -> None:
+        """Says what Run would do, whenever the controls have changed."""
+        while not self.closed:
+            self.asked.wait()
+            self.asked.clear()
+            try:
+                for message in self.messages.values():
+                    message.value = ""
+                self._tell(self.expand(self.chosen()))
+            except ValueError as error:
+                self._refuse(error)
+            except Exception as error:  # a thread's traceback would be seen by nobody
+                self.plan.value = wrong(f"{type(error).__name__}: {error}")
+
+    def _tell(self, experiments: list[Experiment]) -> None:
+        known = _names(self.frame if experiments == self.experiments else results(experiments[0].study))
+        left = [e for e in experiments if Run(e).path.name not in known]
+        there = len(experiments) - len(left)
+        text = f"{len(experiments)} run{'s' * (len(experiments) > 1)}"
+        text += f", {there} {'is' if there == 1 else 'are'} there" if left else ": all there, nothing is left to train"
+        self.plan.value = text
+        if not left or self.training or self.asked.is_set():
+            return
+        frame = results(experiments[0].study)
+        workers = at_once(left, None, files.root() / "outputs")
+        soon = forecast([(e, 1 - (Run(e).status.get("saved") or 0.0)) for e in left], frame, workers, self.probes)
+        if not self.asked.is_set():
+            long = soon.why if soon.seconds is None else f"about {duration(soon.seconds)} on this machine"
+            self.plan.value = f'<span title="{escape(soon.why)}">{text}, {long}</span>'
+
+    def _refuse(self, error: ValueError) -> None:
+        """At the control that the message names first."""
+        name = str(error).replace("=", " ").split()[0]
+        if name in self.messages:
+            self.messages[name].value = wrong(error)
+            self.plan.value = "this cannot be trained"
+        else:
+            self.plan.value = wrong(error)
+
+    def _warm(self) -> None:
+        with suppress(Exception), _borrowed() as pool:  # whatever it is, Run meets it again and says it
+            pool.fill(len(self.experiments))
+
+    def _remind(self) -> None:
+        path = page.notebook_path()
+        while path and not self.closed and not page.holds(path, self.box.model_id):
+            self.unsaved.value = (
+                "<small>Not saved yet: press Ctrl+S, and the panel outlives a reload of the page.</small>"
+            )
+            time.sleep(LOOK_SECONDS)
+        self.unsaved.value = ""
 
     def _train_in_batch(self) -> None:
         started, finished, said = time.monotonic(), 0, 0.0
@@ -160,16 +337,62 @@ class Panel:
 
     def _read(self) -> None:
         """The results of the chosen runs, and the views of them."""
-        paths = [str(Run(experiment).path) for experiment in self.experiments]
+        names = [Run(experiment).path.name for experiment in self.experiments]
         found = results(self.experiments[0].study)
         if len(found):  # in the order chosen, which the legends follow
-            found = found.set_index("path").loc[[path for path in paths if path in set(found["path"])]].reset_index()
+            found = found.assign(name=[Path(path).name for path in found["path"]]).set_index("name")
+            found = found.loc[[name for name in names if name in found.index]].reset_index(drop=True)
         self.frame = found
-        for draw in self.views:
-            draw()
+        for _, renew in list(self.views.values()):
+            renew()
 
     def _say(self, text: str, wrong: bool = False) -> None:
         self.message.value = f'<span style="color:{"#b00020" if wrong else "inherit"}">{escape(text)}</span>'
+
+
+_panels: dict[tuple[str, str], Panel] = {}  # that this kernel shows
+_pools: list[Pool] = []  # that nobody uses just now; they end with this process
+
+
+@contextmanager
+def _borrowed() -> Iterator[Pool]:
+    """A pool of worker processes that are warm, if one is free."""
+    try:
+        pool = _pools.pop()
+    except IndexError:
+        pool = warm_pool()
+    try:
+        yield pool
+    finally:
+        _pools.append(pool)
+
+
+def _ready(pool: Pool) -> bool:
+    pool.hear(0)  # of workers that have started meanwhile
+    return bool(pool.idle)
+
+
+def _attached(face: str, settings: Mapping[str, Any], make: Callable[[], Panel]) -> Panel:
+    """The panel that this kernel has for the study, as long as it trains or has these settings; else a new one."""
+    key = (face, settings.get("study", Experiment().study))
+    panel = _panels.get(key)
+    if panel and panel.training and panel.settings != settings:
+        panel._say(
+            "earlier settings are trained still: press Stop, then run this cell again for the new ones", wrong=True
+        )
+        return panel
+    if panel and (panel.training or panel.settings == settings):
+        return panel
+    made = make()
+    if panel:
+        panel.close()
+    if made.hands:
+        _panels[key] = made
+    return made
+
+
+def _names(frame: pd.DataFrame) -> set[str]:
+    return {Path(path).name for path in frame["path"]} if len(frame) else set()
 
 
 def choose(make: Callable[..., View | str], **choices: Callable[[], list[Any]]) -> Callable[[], None]:
@@ -180,13 +403,24 @@ def choose(make: Callable[..., View | str], **choices: Callable[[], list[Any]]) 
     if not hands():
         display(make(**{name: values()[0] for name, values in choices.items()}))
         return lambda: None
+    box, renew = _chooser(make, choices)
+    display(box)
+    return renew
+
+
+def _chooser(
+    make: Callable[..., View | str], choices: Mapping[str, Callable[[], list[Any]]]
+) -> tuple[ipw.Widget, Callable[[], None]]:
     output = ipw.Output()
     dropdowns = {name: ipw.Dropdown(description=name) for name in choices}
 
     def draw(_: Any = None) -> None:
         if any(widget.options and widget.value is None for widget in dropdowns.values()):
             return  # a dropdown that is given new options has no value for a moment
-        _fill(output, make(**{name: widget.value for name, widget in dropdowns.items()}))
+        try:
+            _fill(output, make(**{name: widget.value for name, widget in dropdowns.items()}))
+        except Exception as error:  # a callback's traceback would be seen by nobody
+            _fill(output, error)
 
     def renew() -> None:
         for name, values in choices.items():
@@ -200,20 +434,22 @@ def choose(make: Callable[..., View | str], **choices: Callable[[], list[Any]]) 
     renew()
     for widget in dropdowns.values():
         widget.observe(draw, "value")
-    display(ipw.VBox([*dropdowns.values(), output]))
-    return renew
+    return ipw.VBox([*dropdowns.values(), output]), renew
 
 
 def grid_panel(settings: Mapping[str, Any]) -> Panel:
-    """A panel for many runs: several samplers, budgets and augmentations at once."""
-    return Panel(
-        settings,
-        sampler=_several("samplers", list(samplers), settings["sampler"]),
-        budget=_several("budgets", [0.05, 0.1, 0.2, 0.3, 0.5, 0.7], settings["budget"]),
-        augment=_several("augment", _looks(), settings["augment"]),
-        epochs=ipw.IntSlider(settings["epochs"], 5, 200, 5, description="epochs", layout=WIDE),
-        seeds=ipw.IntSlider(settings["seeds"], 1, 5, description="seeds", layout=WIDE),
-    )
+    """A panel for many runs: several samplers, budgets and augmentations at once. The one that this kernel has of the
+    study, if it trains or has these settings: a cell that is run again starts no second training."""
+    return _attached("grid", settings, lambda: _grid_panel(settings))
+
+
+def _grid_panel(settings: Mapping[str, Any]) -> Panel:
+    controls = {
+        "sampler": sampler_chips(settings["sampler"]),
+        "budget": budget_chips(settings["budget"], settings.get("unit", "backward")),
+        "augment": augment_chips(settings["augment"]),
+    }
+    return Panel(settings, controls, more_controls(settings))
 
 
 def single(settings: Mapping[str, Any]) -> list[Experiment]:
@@ -224,41 +460,33 @@ def single(settings: Mapping[str, Any]) -> list[Experiment]:
 
 
 def run_panel(settings: Mapping[str, Any]) -> Panel:
-    """A panel for one run."""
-    return Panel(
-        settings,
-        single,
-        sampler=_one("sampler", list(samplers), settings["sampler"]),
-        augment=_one("augment", _looks(), settings["augment"]),
-        budget=ipw.BoundedFloatText(
-            settings["budget"], min=0, max=1e6, step=0.05, description="budget", layout=ipw.Layout(width="180px")
-        ),
+    """A panel for one run; as with `grid_panel` the one that this kernel has."""
+    return _attached("run", settings, lambda: _run_panel(settings))
+
+
+def _run_panel(settings: Mapping[str, Any]) -> Panel:
+    budget = ipw.BoundedFloatText(
+        settings["budget"], min=0, max=1e6, step=0.05, description="budget", layout=ipw.Layout(width="180px")
     )
+    controls = {
+        "sampler": sampler_chips(settings["sampler"], one=True),
+        "augment": augment_chips(settings["augment"], one=True),
+        "budget": budget,
+    }
+    return Panel(settings, controls, more_controls(settings), single)
 
 
-def _looks() -> list[str]:
-    """None, the standard one, and every other beside it, in the order that the other's source has them."""
-    others = [name for name in augments if name not in ("none", "standard")]
-    both = (f"{name}|standard" if augments.create(name).before_crop else f"standard|{name}" for name in others)
-    return ["none", "standard", *both]
-
-
-def _several(title: str, options: list[Any], chosen: Any) -> ipw.SelectMultiple:
-    chosen = list(chosen) if isinstance(chosen, list | tuple) else [chosen]
-    options = list(dict.fromkeys([*options, *chosen]))
-    return ipw.SelectMultiple(options=options, value=chosen, rows=min(6, len(options)), description=title, layout=WIDE)
-
-
-def _one(title: str, options: list[Any], chosen: Any) -> ipw.Dropdown:
-    return ipw.Dropdown(options=list(dict.fromkeys([*options, chosen])), value=chosen, description=title, layout=WIDE)
-
-
-def _fill(output: ipw.Output, content: View | str) -> None:
+def _fill(output: ipw.Output, content: View | str | Exception | Any) -> None:
     """Replaces what an output shows. Set as data: capturing prints does not work from a thread."""
+    if isinstance(content, Exception):
+        line = f"{type(content).__name__}: {content}"
+        error = {"ename": type(content).__name__, "evalue": str(content), "traceback": [line]}
+        output.outputs = ({"output_type": "error", **error},)
+        return
     if isinstance(content, str):
         data: dict[str, Any] = {"text/plain": content}
-    elif isinstance(content, Styler):
-        data = {"text/html": content.to_html(), "text/plain": "table"}
-    else:
+    elif isinstance(content, go.Figure):
         data = {"application/vnd.plotly.v1+json": json.loads(content.to_json()), "text/plain": "figure"}
+    else:
+        data, _ = DisplayFormatter().format(content)
     output.outputs = ({"output_type": "display_data", "data": data, "metadata": {}},)

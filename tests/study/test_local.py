@@ -108,12 +108,43 @@ def test_stop_is_for_the_task_at_hand_and_the_process_stays_warm(pool):
     assert hear(pool, 1) == [(("process", None), first)]
 
 
-def test_processes_that_still_start_are_ended_at_once(pool):
+def test_processes_that_still_start_are_ended_at_once_when_it_closes(pool):
     pool.fill(2)
     processes = [worker.process.pid for worker in pool.workers]
-    pool.stop()
+    pool.stop()  # of tasks alone: they go on starting, for the next sweep
+    assert not any(map(gone, processes))
+    pool.close()
     assert pool.workers == []
     assert all(map(gone, processes))
+
+
+def test_who_borrows_a_pool_leaves_no_task_behind_and_the_processes_stay(pool):
+    until_idle(pool, 1)
+    [worker] = pool.workers
+    with pool.lent() as lent:
+        lent.give(("wait", None))
+        hear(lent, 1)
+    assert pool.idle == [worker]
+    with pool.lent() as lent:
+        lent.give(("echo", 1))
+        assert hear(lent, 2)[-1] == (("echo", 1), Answer(1))
+
+
+def test_what_cannot_look_at_stop_is_broken_by_it_and_what_comes_later_is_not(pool):
+    until_idle(pool, 1)
+    for _ in range(2):
+        pool.give(("sleep", 60))
+        assert hear(pool, 1) == [(("sleep", 60), News("asleep"))]
+        os.kill(pool.workers[0].process.pid, signal.SIGINT)  # Ctrl-C by hand reaches workers too, and is not for them
+        assert pool.hear(0.2) == []
+        pool.stop()
+        assert hear(pool, 1) == [(("sleep", 60), Answer("broken"))]
+    pool.give(("sleep", 0))
+    assert hear(pool, 2)[-1] == (("sleep", 0), Answer("slept"))
+    pool.give(("wait", None))
+    hear(pool, 1)
+    pool.stop()
+    assert hear(pool, 1) == [(("wait", None), Answer("stopped"))]
 
 
 def test_sigterm_ends_a_worker_after_its_task_was_told_to_stop(pool):

@@ -21,8 +21,9 @@ from iskit.study import machine, sweep
 from iskit.study.experiment import Experiment
 from iskit.study.folder import status_of
 from iskit.study.grid import grid
+from iskit.study.local import Pool
 from iskit.study.run import Run
-from iskit.study.sweep import Sweep, environments, seed_ranks
+from iskit.study.sweep import Sweep, environments, seed_ranks, train
 from iskit.training.probe import Choice
 
 pytestmark = pytest.mark.engines  # worker processes
@@ -97,8 +98,43 @@ def test_news_are_the_evaluations(warm_workers, tmp_path):
         run = Run(experiment, tmp_path)
         past = iskit.history_of(run.path)
         assert past["accuracy"].nunique() > 1  # else the first for ever would do
-        assert heard[number] == list(zip(past["t"], past["accuracy"], strict=True))
+        evaluated = [(t, accuracy) for t, accuracy in heard[number] if accuracy is not None]
+        assert evaluated == list(zip(past["t"], past["accuracy"], strict=True))
         assert last[number] == run.result["accuracy"]
+        assert heard[number][0][0] < past["t"].iloc[0]  # it tells of its first step, not of its first evaluation
+
+
+def test_sweeps_share_a_pool_and_each_has_a_stop_of_its_own(warm_workers, tmp_path):
+    with Pool(train, [{}, {}]) as pool:
+        pids = set()
+        for seeds, stops in ((1, False), (3, True), (3, False)):
+            many = Sweep(grid({**LONG, "seeds": seeds}), workers=1, outputs=tmp_path, pool=pool)
+            for _ in many:
+                assert len(pool.busy) <= 1  # the sweep's own workers=
+                pids |= {worker.process.pid for worker in pool.workers}
+                if stops:
+                    many.stop()
+            assert len(pool.idle) == len(pool.workers) == 1
+            assert many.stopped is stops
+        assert len(pids) == 1
+    assert all(Run(one, tmp_path).finished for one in grid({**LONG, "seeds": 3}))
+
+
+def test_a_stop_breaks_off_what_comes_before_the_first_step(warm_workers, tmp_path):
+    """A proxy run of hours must not keep Stop waiting, and the worker is ready for other work."""
+    [slow] = grid({**TINY, "sampler": "subset(by='forgetting', proxy_epochs=100000)"})
+    with Pool(train, [{}]) as pool:
+        many = Sweep([slow], outputs=tmp_path, pool=pool)
+
+        def stop() -> None:
+            while status_of(many.folder(0))["state"] != "running":  # its folder is made: it prepares
+                time.sleep(0.01)
+            many.stop()
+
+        threading.Thread(target=stop).start()
+        assert list(many) == []
+        assert status_of(many.folder(0))["state"] == "stopped"
+        assert [one.finished for one in Sweep(grid(TINY), outputs=tmp_path, pool=pool)][-1]
 
 
 def test_the_first_seed_of_everything_comes_first(warm_workers, tmp_path):

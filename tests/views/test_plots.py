@@ -13,7 +13,6 @@ from run_folders import write_past, write_run
 import iskit
 from iskit.data import Dataset
 from iskit.samplers import samplers
-from iskit.study.experiment import Experiment
 from iskit.views import gallery, plots
 
 SMALL = {"dataset": "digits(limit=100)"}
@@ -283,25 +282,6 @@ def test_most_and_least_of_any_data():
     assert [note.text for note in figure.layout.annotations] == ["b · 9×", "a · 5×", "b · 1×", "b · 0×"]
     assert [int(trace.z[0, 0, 0]) for trace in figure.data] == [1, 4, 3, 5]
     assert figure.layout.title.text == "Most and least trained images"
-
-
-def test_live_lines_are_the_news():
-    news = {
-        Experiment(sampler="p", budget=0.3): [(0.5, 60.0), (1.0, 70.0)],
-        Experiment(sampler="p", budget=5, unit="seconds", seed=2): [(0.4, 50.0)],
-        Experiment(sampler="unif", augment="mixup"): [(0.2, 10.0), (0.3, 20.0)],
-    }
-    figure = plots.live(news)
-    assert [list(zip(trace.x, trace.y, strict=True)) for trace in figure.data] == list(news.values())
-    assert [trace.name for trace in figure.data] == ["p-SGD, standard", "p-SGD, standard", "unif-SGD, mixup"]
-    assert [trace.showlegend for trace in figure.data] == [True, False, True]
-    assert [trace.hovertemplate for trace in figure.data] == [
-        "%{y:.2f} %<extra>p, standard, 30%, seed 1</extra>",
-        "%{y:.2f} %<extra>p, standard, 5 s, seed 2</extra>",
-        "%{y:.2f} %<extra>unif, mixup, 30%, seed 1</extra>",
-    ]
-    assert axis_titles(figure, "x") == {"budget spent"}
-    assert axis_titles(figure, "y") == {"test accuracy (%)"}
 
 
 def test_a_method_that_is_known_no_more_is_drawn_by_its_text(frame):
