@@ -1,13 +1,15 @@
-# make demo: set up .venv and run the quickstart      make lab: open it in JupyterLab
+# make demo: set up .venv and run the quickstart      make lab: open it in JupyterLab      make app: serve it as a page
 # make test: set up and run the tests                 make check: lint, types, all tests but soak
 # make browser, notebooks, engines, soak: a tier      make mutants: each patch there must be noticed by its tests
 PYTHON ?= python3
 BIN := .venv/bin
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 OUT := outputs/quickstart
+LAB := outputs/lab
+APP := outputs/app
 export OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 
-.PHONY: setup demo lab test browser notebooks engines soak mutants lint check readme clean
+.PHONY: setup demo lab app test browser notebooks engines soak mutants lint check readme clean
 
 setup: .venv/ready
 
@@ -25,7 +27,16 @@ demo: setup
 	@$(BIN)/iskit report $(OUT)/quickstart.ipynb $(OUT)/report.html
 
 lab: setup
-	$(BIN)/jupyter lab --ip=127.0.0.1 notebooks/00_quickstart.ipynb
+	@$(BIN)/python -m iskit.views.copies lab notebooks $(LAB)
+	JUPYTER_CONFIG_PATH="$(CURDIR)/notebooks/.jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
+	$(BIN)/jupyter lab --ip=127.0.0.1 --ServerApp.root_dir="$(CURDIR)" $(LAB)/00_quickstart.ipynb
+
+# The wheel of Voila ships the script that its pages else fetch from elsewhere.
+app: setup
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --config-settings editable_mode=compat -e ".[app]"
+	@$(BIN)/python -m iskit.views.copies app notebooks $(APP)
+	$(BIN)/voila $(APP)/00_quickstart.ipynb --Voila.ip=127.0.0.1 \
+		--VoilaExporter.require_js_url=/voila/templates/base/static/require.min.js
 
 test: setup
 	$(TESTS) -m "not (browser or notebooks or engines or soak)"

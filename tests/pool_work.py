@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 from iskit.study.local import broken_by
 
@@ -41,6 +42,13 @@ def obey(task, tell, stop):
         with open(value, "w") as file:
             file.write("saved")
     return None
+
+
+def gone(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
 
 
 if "POOL_TEST_DIES" in os.environ:  # in a child alone: the tests import this before they say so

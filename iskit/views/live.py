@@ -64,7 +64,9 @@ def filling(frame: pd.DataFrame, under_way: Mapping[Experiment, Sequence[tuple[f
             x=[None], y=[None], name=augment, mode="lines", line={"color": "#777", "dash": dash[augment]}
         )
     seconds = any(e.unit == "seconds" for e in under_way) or (len(frame) > 0 and (frame["unit"] == "seconds").any())
-    figure.update_xaxes(title_text="seconds spent" if seconds else "budget spent", tickformat="" if seconds else ".0%")
+    figure.update_xaxes(title_text="seconds spent", rangemode="tozero")
+    if not seconds:
+        figure.update_xaxes(title_text="budget spent", tickformat=".0%", range=[0, 1.03])
     figure.update_yaxes(title_text=plots.ACCURACY)
     entries = len(samplers) + (len(augments) if len(augments) > 1 else 0)
     return plots.styled(figure, "While training", max(plots.ROW_HEIGHT, 140 + 20 * entries)).update_layout(

@@ -1,6 +1,7 @@
 """What notebooks need of the package besides results and plots: checked settings, and whether somebody is there."""
 
 import ast
+import os
 import warnings
 from importlib.metadata import version
 from typing import Any
@@ -54,7 +55,12 @@ def settings() -> dict[str, Any]:
 def hands() -> bool:
     """Whether a person may press buttons: JupyterLab offers input to the kernel, batch executors do not."""
     shell = get_ipython()
-    return bool(getattr(getattr(shell, "kernel", None), "_allow_stdin", False))
+    return served() or bool(getattr(getattr(shell, "kernel", None), "_allow_stdin", False))
+
+
+def served() -> bool:
+    """Whether Voila shows the notebook as an app: there are hands, but no cells to run and no file to save."""
+    return os.environ.get("SERVER_SOFTWARE", "").startswith("voila")
 
 
 def about(experiment: Experiment | None = None) -> str:

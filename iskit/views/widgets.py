@@ -27,13 +27,13 @@ from iskit.study.run import Run
 from iskit.study.sweep import Sweep, at_once, warm_pool
 from iskit.views import live, page
 from iskit.views.controls import Chips, augment_chips, budget_chips, more_controls, sampler_chips, wrong
-from iskit.views.notebook import hands
+from iskit.views.notebook import hands, served
 from iskit.views.saved import APART
 from iskit.views.tables import duration
 
 REDRAW_SECONDS = 1.0
 LOOK_SECONDS = 2.0  # whether the notebook was saved
-SHARE = 4  # drawing takes at most one in so many seconds from those who train on the same cores
+PAUSE = 2  # times as long as drawing took: the same cores train
 Expand: TypeAlias = Callable[[Mapping[str, Any]], list[Experiment]]
 View: TypeAlias = go.Figure | Styler
 LATER = (
@@ -119,8 +119,10 @@ class Panel:
             self._train_in_batch()
             return
         display(self.box)
-        # No widget, for it is to stay when the kernel of the widgets is gone.
-        display(HTML(f'<small class="{APART}" style="opacity:.7">{LATER}</small>'))
+        if served():
+            self.save_button.layout.display = "none"
+        else:  # no widget, for it is to stay when the kernel of the widgets is gone
+            display(HTML(f'<small class="{APART}" style="opacity:.7">{LATER}</small>'))
         if self.begun:  # shown once more
             return
         self.begun = True
@@ -250,7 +252,7 @@ class Panel:
                 self._draw()
             elif any(list(self.under_way.values())):
                 self._draw_live()
-            pause = SHARE * (time.monotonic() - began)
+            pause = PAUSE * (time.monotonic() - began)
 
     def _draw(self) -> None:
         """The results as they are now, in all views; that they cannot be read or drawn ends no training."""
@@ -284,7 +286,8 @@ class Panel:
         left = [e for e in experiments if Run(e).path.name not in known]
         there = len(experiments) - len(left)
         text = f"{len(experiments)} run{'s' * (len(experiments) > 1)}"
-        text += f", {there} {'is' if there == 1 else 'are'} there" if left else ": all there, nothing is left to train"
+        are = "none is" if not there else f"{there} is" if there == 1 else f"{there} are"
+        text += f", {are} there" if left else ": all there, nothing is left to train"
         self.plan.value = text
         if not left or self.training or self.asked.is_set():
             return

@@ -120,7 +120,7 @@ def test_a_report_of_any_damaged_notebook_is_a_page_or_one_line(wrongs):
 
 def test_the_title_of_a_report_is_text_and_no_html():
     cell = {"cell_type": "markdown", "id": "a", "metadata": {}, "source": "# </title><script>alert(1)</script>"}
-    reported(json.dumps(notebook([cell])))
+    reported(json.dumps(notebook([cell, notebook()["cells"][1]])))
     head = Path("out.html").read_text().partition("</head>")[0]
     assert "<script>" not in head
     assert "<title>&lt;/title&gt;&lt;script&gt;" in head

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from pool_work import obey
+from pool_work import gone, obey
 
 from iskit.study.local import Answer, Died, News, Pool
 
@@ -36,13 +36,6 @@ def until_idle(pool: Pool, count: int = 1) -> None:
 def pool():
     with Pool(obey, [{"MINE": "0"}, {"MINE": "1"}]) as pool:
         yield pool
-
-
-def gone(process: int) -> bool:
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
 
 
 def test_each_in_its_environment_and_the_news_in_order(pool):
@@ -166,7 +159,7 @@ def test_processes_that_never_start_are_told(monkeypatch):
 
 PARENT = """
 import sys, time
-from pool_work import obey
+from pool_work import gone, obey
 from iskit.study.local import Pool
 if __name__ == "__main__":
     pool = Pool(obey, [{}, {}])

@@ -1,140 +1,267 @@
-"""The quickstart in a real JupyterLab in a real browser: press Run, watch, press Stop, see the plots."""
+"""The quickstart in a real JupyterLab, and as an app, in a real browser: what one presses works, and goes on working."""
 
 import json
 import os
 import re
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
+import signal
 from pathlib import Path
 
 import nbformat
 import plotly.graph_objects as go
 import pytest
-from playwright.sync_api import TimeoutError, sync_playwright
+from browsing import (
+    BROWSER,
+    IDLE,
+    ROOT,
+    all_cells_drawn,
+    button,
+    chromium,
+    lab,
+    menu,
+    opened,
+    press,
+    quickstart,
+    run_all,
+    save,
+    served,
+    until,
+)
+from pool_work import gone
 
+from iskit.views.copies import served_copies
 from iskit.views.report import PLOTLY, report
-
-ROOT = Path(__file__).parents[2]
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-QUIET += ["--disable-component-update", "--disable-sync"]
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on this machine"),
 ]
+FINISHED = r"text=/finished \(%d of %d runs/"
+LONG = {"sampler": ["unif", "p"], "budget": [0.5], "augment": ["standard"], "epochs": 3000, "seeds": 2}
+SHORT = {"sampler": ["scan", "unif"], "budget": [0.5], "augment": ["standard"], "epochs": 20}
 
 
-@pytest.fixture
-def lab(tmp_path):
-    """JupyterLab on loopback, in an empty project, with settings of its own; gives the address of its tree."""
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    project = tmp_path_factory.mktemp("project")
     for folder in ("notebooks", "params"):
-        shutil.copytree(ROOT / folder, tmp_path / folder)
-    # All cells in the page, not only those in view.
-    settings = tmp_path / "JUPYTERLAB_SETTINGS_DIR" / "@jupyterlab" / "notebook-extension"
-    settings.mkdir(parents=True)
-    (settings / "tracker.jupyterlab-settings").write_text('{"windowingMode": "none"}')
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    own = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
-    own += ("JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR")
-    environment = {**os.environ, **{name: str(tmp_path / name) for name in own}, "ISKIT_ROOT": str(tmp_path)}
-    server = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--allow-root"),
-            *("--ServerApp.port_retries=0", "--IdentityProvider.token=t", f"--ServerApp.root_dir={tmp_path}"),
-        ],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/api?token=t").close()
-                break
-            except OSError:
-                time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}/lab/tree/notebooks/"
-    finally:
-        server.terminate()
-        server.wait(30)
+        shutil.copytree(ROOT / folder, project / folder)
+    return project
+
+
+@pytest.fixture(scope="module")
+def tree(project):
+    with lab(project) as tree:
+        yield tree
+
+
+@pytest.fixture(autouse=True)
+def all_cells(project):
+    all_cells_drawn(project)
 
 
 @pytest.fixture
 def page():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=QUIET)
-        page = browser.new_page(viewport={"width": 1500, "height": 1200})
-        page.set_default_timeout(90_000)  # a busy machine is slow to start Lab
+    with chromium() as page:
         yield page
-        browser.close()
 
 
-def run_all(page, address: str) -> None:
-    # On a slow machine Lab may ask for patience, or which kernel to take, in a dialog over everything.
-    dialog = page.locator(".jp-Dialog")
-    accept = dialog.locator(".jp-mod-accept").last
-    page.add_locator_handler(dialog, lambda: accept.click(timeout=5_000), no_wait_after=True)  # another may follow
-    page.goto(address)
-    page.wait_for_selector(".jp-Toolbar-kernelName:has-text('Python')", timeout=90_000)
-    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=90_000)
-    begun = page.locator(".jp-InputArea-prompt").filter(has_text=re.compile(r"\[(\*|\d+)\]")).first
-    for _ in range(12):  # the menu is there before the notebook listens to it
-        page.click(".lm-MenuBar-item >> text=Run")
-        page.click(".lm-Menu-itemLabel:has-text('Run All Cells')")
-        try:
-            begun.wait_for(timeout=5_000)
-            break
-        except TimeoutError:
-            continue
-    page.wait_for_selector(".jp-OutputArea button:has-text('Run')", timeout=60_000)
+def training(page) -> None:
+    """Waits until runs are under way."""
+    page.wait_for_selector("text=/\\d+ of \\d+ runs, \\d+ s/")
 
 
-def test_quickstart_runs_in_the_background_stops_and_shows(lab, page, tmp_path):
+def stopped(page) -> None:
+    press(page, "Stop")
+    page.wait_for_selector("text=/stopped: Run goes on from here/")
+
+
+def plan(page) -> str:
+    return page.locator(".iskit-panel").first.inner_text()
+
+
+def test_run_stop_and_run_again_while_every_view_follows(project, tree, page):
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    notebook = tmp_path / "notebooks" / "00_quickstart.ipynb"
-    small = notebook.read_text()
-    for usual, less in (
-        ("digits(limit=200)", "digits(limit=100)"),
-        ("cnn(width=16)", "cnn(width=4)"),
-        ("[0.1, 0.2, 0.3, 0.5]", "[0.2, 0.5]"),
-        ("seeds: int = 3", "seeds: int = 1"),
-        ("epochs: int = 100", "epochs: int = 40"),
-    ):
-        assert usual in small
-        small = small.replace(usual, less)
-    notebook.write_text(small)
-    run_all(page, f"{lab}00_quickstart.ipynb?reset&token=t")
-    page.wait_for_selector("text=Nothing trained yet", timeout=60_000)  # in cells below that of the button
-    page.click(".jp-OutputArea button:has-text('Run')")
-    page.wait_for_selector(".js-plotly-plot .gtitle >> text=While training", timeout=90_000)
-    # Not page.click, which waits for a button that works: a slow page may come after the last run.
-    page.locator(".jp-OutputArea button:has-text('Stop')").evaluate("button => button.click()")
-    page.wait_for_selector("text=/stopped: Run goes on from here|finished/", timeout=60_000)
+    path = quickstart(project, "runs")
+    run_all(page, f"{tree}{path.name}?reset&token=t")
+    page.wait_for_selector("text=Nothing trained yet")  # in cells below that of the button
+    page.wait_for_selector("text=/18 runs, none is there, about .* on this machine/")
+    press(page, "Run")
+    page.wait_for_selector(".js-plotly-plot .gtitle >> text=While training", state="attached")
+    page.wait_for_selector(".js-plotly-plot .gtitle >> text=Entropy of sample counts", state="attached")
+    assert "finished" not in plan(page)  # the views below do not wait for the end
+    press(page, "Stop")
+    page.wait_for_selector("text=/stopped: Run goes on from here|finished/")
     # The kernel was never blocked; the same button goes on to the end.
-    page.click(".jp-OutputArea button:has-text('Run')")
-    page.wait_for_selector("text=/finished \\(18 of 18 runs/", timeout=120_000)
-    page.wait_for_selector(".js-plotly-plot .gtitle >> text=Accuracy against budget", state="attached")
-    assert len(list((tmp_path / "outputs" / "quickstart").glob("*/result.json"))) == 18
+    press(page, "Run")
+    page.wait_for_selector(FINISHED % (18, 18))
+    assert len(list((project / "outputs" / "runs").glob("*/result.json"))) == 18
     outside = [url for url in asked if not url.startswith(("http://127.0.0.1", "data:", "blob:"))]
     assert outside == []
 
 
-def test_run_notebook_says_what_cannot_work(lab, page):
-    run_all(page, f"{lab}run.ipynb?reset&token=t")
-    field = page.locator(".jp-OutputArea input[type=number]")
+def test_controls_work_after_a_reload_during_and_after_training(project, tree, page):
+    path = quickstart(project, "reloads", **LONG)
+    run_all(page, f"{tree}{path.name}?reset&token=t")
+    save(page, path)
+    page.wait_for_selector("text=Not saved yet", state="hidden")
+    press(page, "Run")
+    training(page)
+    page.reload()
+    page.wait_for_selector(button("Stop"))
+    training(page)
+    stopped(page)
+    page.reload()
+    page.wait_for_selector(button("Run"))
+    page.get_by_label("infobatch").check()
+    page.wait_for_selector("text=/6 runs, .* there/")
+    press(page, "Run")
+    page.wait_for_selector("text=/of 6 runs, \\d+ s/")
+    stopped(page)
+
+
+def test_controls_work_after_the_page_was_closed_and_opened_again(project, tree, page):
+    path = quickstart(project, "closed", **LONG)
+    run_all(page, f"{tree}{path.name}?reset&token=t")
+    save(page, path)
+    press(page, "Run")
+    training(page)
+    again = page.context.new_page()
+    page.close()
+    opened(again, f"{tree}{path.name}?token=t")
+    training(again)
+    stopped(again)
+    press(again, "Run")
+    training(again)
+    stopped(again)
+
+
+def test_a_cell_that_is_run_again_shows_the_training_that_goes_on(project, tree, page):
+    path = quickstart(project, "again", **LONG)
+    run_all(page, f"{tree}{path.name}?reset&token=t")
+    press(page, "Run")
+    training(page)
+    workers = set(children(path))
+    menu(page, "Run", "Run All Cells")
+    page.wait_for_selector(IDLE)
+    training(page)
+    assert page.locator(button("Stop")).count() == 1
+    assert set(children(path)) == workers  # no second training
+    stopped(page)
+
+
+def test_a_restarted_kernel_leaves_no_worker_and_the_page_says_what_to_do(project, tree, page):
+    path = quickstart(project, "restart", **LONG)
+    run_all(page, f"{tree}{path.name}?reset&token=t")
+    press(page, "Run")
+    training(page)
+    workers = children(path)
+    assert len(workers) >= 2
+    menu(page, "Kernel", "Restart Kernel…")
+    until(lambda: all(map(gone, workers)), "workers end with their kernel")
+    page.wait_for_selector("text=/Do the controls do nothing/")
+    menu(page, "Run", "Run All Cells")
+    page.wait_for_selector(button("Run") + ":enabled")
+    press(page, "Run")
+    training(page)
+    kernel, workers = parent(path), children(path)
+    os.kill(kernel, signal.SIGKILL)  # as a machine that is out of memory does
+    until(lambda: all(map(gone, workers)), "workers end with their kernel")
+
+
+def test_a_saved_notebook_shows_its_figures_without_a_kernel_and_reports_them(project, tree, page):
+    path = quickstart(project, "saved", **SHORT)
+    run_all(page, f"{tree}{path.name}?reset&token=t")
+    press(page, "Run")
+    page.wait_for_selector(FINISHED % (2, 2))
+    page.wait_for_selector(".js-plotly-plot .gtitle >> text=Entropy of sample counts", state="attached")
+    save(page, path)
+    until(lambda: "Entropy of sample counts" in path.read_text(), "the file holds the figures")
+    assert path.stat().st_size < 1e6
+    press(page, "Save page")
+    page.wait_for_selector("text=/wrote outputs.saved.saved.html: the figures of now, the text as saved at/")
+    menu(page, "Kernel", "Shut Down Kernel")
+    until(lambda: not parent(path), "the kernel is gone")
+    again = page.context.new_page()
+    page.close()
+    again.goto(f"{tree}{path.name}?reset&token=t")
+    again.wait_for_selector(".js-plotly-plot .gtitle >> text=Entropy of sample counts", state="attached")
+    report(path, project / "of_file.html")
+    for made in (project / "of_file.html", project / "outputs" / "saved" / "saved.html"):
+        again.goto(made.as_uri())
+        again.wait_for_selector(".js-plotly-plot .gtitle >> text=Entropy of sample counts", state="attached")
+        assert again.locator("text=While training").count() == 0  # it is for hands
+        assert "VBox(" not in again.content()
+
+
+def test_it_works_with_cells_drawn_as_lab_does_by_default(project, tree, page):
+    all_cells_drawn(project, False)
+    path = quickstart(project, "windowed", **SHORT)
+    run_all(page, f"{tree}{path.name}?reset&token=t")
+    press(page, "Run")
+    page.wait_for_selector(FINISHED % (2, 2))
+
+
+def test_two_notebooks_train_at_once(project, tree, page):
+    pages = [page, page.context.new_page()]
+    paths = [quickstart(project, f"twin{number}", **LONG) for number in (1, 2)]
+    for one, path in zip(pages, paths, strict=True):
+        run_all(one, f"{tree}{path.name}?reset&token=t")
+        press(one, "Run")
+    for one in pages:
+        one.bring_to_front()
+        training(one)
+    for one in pages:
+        one.bring_to_front()
+        stopped(one)
+
+
+def test_run_notebook_says_what_cannot_work(tree, page):
+    run_all(page, f"{tree}notebooks/run.ipynb?reset&token=t")
+    field = page.locator(".jp-OutputArea input[type=number]").first
     field.fill("3")
     field.press("Enter")
-    page.click(".jp-OutputArea button:has-text('Run')")
-    page.wait_for_selector("text=/budget=3.0 must be above 0 and at most 1/", timeout=30_000)
+    page.wait_for_selector("text=/budget=3.0 must be above 0 and at most 1/")  # before Run is pressed
+
+
+def test_as_an_app_it_trains_and_draws_and_asks_nothing_outside(project, tmp_path, page):
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    path = quickstart(project, "app", **SHORT)
+    (tmp_path / "one").mkdir()
+    path.rename(tmp_path / "one" / path.name)
+    served_copies(tmp_path / "one", tmp_path / "served")
+    [options] = re.findall(r"--VoilaExporter\.\S+", (ROOT / "Makefile").read_text())
+    command = ["voila", str(tmp_path / "served" / path.name), "--no-browser", "--Voila.ip=127.0.0.1", "--port=PORT"]
+    with served([*command, options], project, "/voila/static/") as address:
+        page.goto(address)
+        page.wait_for_selector("button:text-is('Run')")
+        page.locator("button:text-is('Run')").click()
+        page.wait_for_selector(FINISHED % (2, 2))
+        page.wait_for_selector(".js-plotly-plot .gtitle >> text=Entropy of sample counts", state="attached")
+    assert [url for url in asked if not url.startswith(("http://127.0.0.1", "data:", "blob:"))] == []
+
+
+def parent(path: Path) -> int:
+    """The process of the kernel that serves the notebook; 0 if there is none."""
+    name = f"JPY_SESSION_NAME={path}".encode()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command, environment = (folder / "cmdline").read_bytes(), (folder / "environ").read_bytes()
+        except OSError:
+            continue
+        if b"ipykernel_launcher" in command and name in environment.split(b"\0"):
+            return int(folder.name)
+    return 0
+
+
+def children(path: Path) -> list[int]:
+    """The worker processes of that kernel."""
+    kernel = parent(path)
+    found = Path(f"/proc/{kernel}/task").glob("*/children") if kernel else ()
+    ours = [int(word) for file in found for word in file.read_text().split()]
+    return [one for one in ours if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()]
 
 
 def test_report_fetches_nothing_and_draws(page, tmp_path):

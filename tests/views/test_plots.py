@@ -58,7 +58,7 @@ def axis_titles(figure, which):
 
 TESTED = {
     "accuracy_by_budget", "accuracy_by_seconds", "entropy_by_budget", "curves", "costs", "sample_counts", "gallery",
-    "most_and_least", "live", "table",
+    "most_and_least", "table",
     "before_and_after", "operations",  # in test_gallery.py
 }  # fmt: skip
 

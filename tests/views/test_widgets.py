@@ -91,7 +91,7 @@ def test_what_cannot_work_is_said_at_its_control_and_nothing_is_trained(shown, t
 def test_before_run_it_says_what_run_would_do(shown):
     one = panel(sampler=["sgd", "scan"], seeds=2)
     one.start()
-    until(lambda: re.search(r"4 runs, 0 are there, about \d+ \w+ on this machine", one.plan.value))
+    until(lambda: re.search(r"4 runs, none is there, about \d+ \w+ on this machine", one.plan.value))
     one.run()
     one.thread.join(120)
     until(lambda: "4 runs: all there" in one.plan.value)
