@@ -69,6 +69,7 @@ class Panel:
         self.sweep: Sweep | None = None
         self.thread: threading.Thread | None = None
         self.under_way: dict[Experiment, list[tuple[float, float]]] = {}
+        self.drawn = 0  # finished runs that the views show
         self.closed = False
         self.begun = False
         self.asked = threading.Event()  # the controls have changed
@@ -199,7 +200,7 @@ class Panel:
         started = time.monotonic()
         progress = [0.0] * len(sweep.experiments)
         done: set[int] = set()
-        over, refused = threading.Event(), False
+        over, refused, self.drawn = threading.Event(), False, -1
         artist = threading.Thread(target=self._draw_along, args=(done, over), daemon=True)
         artist.start()
         try:
@@ -225,47 +226,43 @@ class Panel:
             if sweep.failed:
                 word = f"{len(sweep.failed)} failed: {next(iter(sweep.failed.values()))}; {word}"
             word += f" ({finished} of {len(progress)} runs, {time.monotonic() - started:.0f} s)"
-            wrong, self.bar.bar_style = bool(sweep.failed), "success" if finished == len(progress) else "warning"
+            bad, self.bar.bar_style = bool(sweep.failed), "success" if finished == len(progress) else "warning"
         except ValueError as error:
             self.bar.bar_style = "danger"
             self._refuse(error)
-            word, wrong, refused = str(error), True, True
+            word, bad, refused = str(error), True, True
         except Exception as error:  # a thread's traceback would be seen by nobody
             self.bar.bar_style = "danger"
-            word, wrong = f"{type(error).__name__}: {error}", True
+            word, bad = f"{type(error).__name__}: {error}", True
         over.set()
         artist.join()
         self.under_way.clear()
-        self._draw()
+        self._draw(read=len(done) > self.drawn)
         self.run_button.disabled, self.stop_button.disabled = False, True
-        self._say(word, wrong)
+        self._say(word, bad)
         self.thread = None
         if not refused:
             self.asked.set()
 
     def _draw_along(self, done: Collection[int], over: threading.Event) -> None:
-        drawn, pause = 0, 0.0
+        pause = 0.0
         while not over.wait(max(REDRAW_SECONDS, pause)):
-            began = time.monotonic()
-            if len(done) > drawn:
-                drawn = len(done)
-                self._draw()
-            elif any(list(self.under_way.values())):
-                self._draw_live()
+            began, new = time.monotonic(), len(done) > self.drawn
+            if new or any(list(self.under_way.values())):
+                self.drawn = len(done)
+                self._draw(read=new)
             pause = PAUSE * (time.monotonic() - began)
 
-    def _draw(self) -> None:
-        """The results as they are now, in all views; that they cannot be read or drawn ends no training."""
+    def _draw(self, read: bool) -> None:
+        """What is under way, and with `read` the results as they are now, in all views; what fails ends no training."""
         try:
-            self._read()
-            self._draw_live()
+            if read:
+                self._read()
+            under_way = {e: list(points) for e, points in list(self.under_way.items()) if points}
+            if under_way or len(self.frame):
+                _fill(self.live, live.filling(self.frame, under_way))
         except Exception as error:
             self._say(f"the figures cannot be drawn: {error}", wrong=True)
-
-    def _draw_live(self) -> None:
-        under_way = {e: list(points) for e, points in list(self.under_way.items()) if points}
-        if under_way or len(self.frame):
-            _fill(self.live, live.filling(self.frame, under_way))
 
     def _count(self) -> None:
         """Says what Run would do, whenever the controls have changed."""

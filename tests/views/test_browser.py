@@ -1,4 +1,4 @@
-"""The quickstart in a real JupyterLab, and as an app, in a real browser: what one presses works, and goes on working."""
+"""The quickstart in a real JupyterLab, and as an app, in a real browser: what is pressed works, and goes on working."""
 
 import json
 import os
