@@ -89,7 +89,7 @@ def test_run_stop_and_run_again_while_every_view_follows(project, tree, page):
     page.wait_for_selector("text=/18 runs, none is there, about .* on this machine/")
     press(page, "Run")
     page.wait_for_selector(".js-plotly-plot .gtitle >> text=While training", state="attached")
-    page.wait_for_selector(".js-plotly-plot .gtitle >> text=Entropy of sample counts", state="attached")
+    page.wait_for_selector(".js-plotly-plot .gtitle >> text=Accuracy against wall clock", state="attached")
     assert "finished" not in plan(page)  # the views below do not wait for the end
     press(page, "Stop")
     page.wait_for_selector("text=/stopped: Run goes on from here|finished/")
@@ -159,6 +159,7 @@ def test_a_restarted_kernel_leaves_no_worker_and_the_page_says_what_to_do(projec
     workers = children(path)
     assert len(workers) >= 2
     menu(page, "Kernel", "Restart Kernel…")
+    page.locator(".jp-Dialog .jp-mod-accept").last.evaluate("button => button.click()")
     until(lambda: all(map(gone, workers)), "workers end with their kernel")
     page.wait_for_selector("text=/Do the controls do nothing/")
     menu(page, "Run", "Run All Cells")
@@ -175,9 +176,9 @@ def test_a_saved_notebook_shows_its_figures_without_a_kernel_and_reports_them(pr
     run_all(page, f"{tree}{path.name}?reset&token=t")
     press(page, "Run")
     page.wait_for_selector(FINISHED % (2, 2))
-    page.wait_for_selector(".js-plotly-plot .gtitle >> text=Entropy of sample counts", state="attached")
+    page.wait_for_selector(".js-plotly-plot .gtitle >> text=Accuracy against wall clock", state="attached")
     save(page, path)
-    until(lambda: "Entropy of sample counts" in path.read_text(), "the file holds the figures")
+    until(lambda: "Accuracy against wall clock" in path.read_text(), "the file holds the figures")
     assert path.stat().st_size < 1e6
     press(page, "Save page")
     page.wait_for_selector("text=/wrote outputs.saved.saved.html: the figures of now, the text as saved at/")
@@ -186,11 +187,11 @@ def test_a_saved_notebook_shows_its_figures_without_a_kernel_and_reports_them(pr
     again = page.context.new_page()
     page.close()
     again.goto(f"{tree}{path.name}?reset&token=t")
-    again.wait_for_selector(".js-plotly-plot .gtitle >> text=Entropy of sample counts", state="attached")
+    again.wait_for_selector(".js-plotly-plot .gtitle >> text=Accuracy against wall clock", state="attached")
     report(path, project / "of_file.html")
     for made in (project / "of_file.html", project / "outputs" / "saved" / "saved.html"):
         again.goto(made.as_uri())
-        again.wait_for_selector(".js-plotly-plot .gtitle >> text=Entropy of sample counts", state="attached")
+        again.wait_for_selector(".js-plotly-plot .gtitle >> text=Accuracy against wall clock", state="attached")
         assert again.locator("text=While training").count() == 0  # it is for hands
         assert "VBox(" not in again.content()
 
@@ -234,12 +235,12 @@ def test_as_an_app_it_trains_and_draws_and_asks_nothing_outside(project, tmp_pat
     served_copies(tmp_path / "one", tmp_path / "served")
     [options] = re.findall(r"--VoilaExporter\.\S+", (ROOT / "Makefile").read_text())
     command = ["voila", str(tmp_path / "served" / path.name), "--no-browser", "--Voila.ip=127.0.0.1", "--port=PORT"]
-    with served([*command, options], project, "/voila/static/") as address:
+    with served([*command, options], project, "/voila/templates/base/static/require.min.js") as address:
         page.goto(address)
         page.wait_for_selector("button:text-is('Run')")
         page.locator("button:text-is('Run')").click()
         page.wait_for_selector(FINISHED % (2, 2))
-        page.wait_for_selector(".js-plotly-plot .gtitle >> text=Entropy of sample counts", state="attached")
+        page.wait_for_selector(".js-plotly-plot .gtitle >> text=Accuracy against wall clock", state="attached")
     assert [url for url in asked if not url.startswith(("http://127.0.0.1", "data:", "blob:"))] == []
 
 
