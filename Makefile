@@ -31,11 +31,12 @@ lab: setup
 	JUPYTER_CONFIG_PATH="$(CURDIR)/notebooks/.jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
 	$(BIN)/jupyter lab --ip=127.0.0.1 --ServerApp.root_dir="$(CURDIR)" $(LAB)/00_quickstart.ipynb
 
-# The wheel of Voila ships the script that its pages else fetch from elsewhere.
+# Voila's wheel ships the script that its pages else fetch from elsewhere; the template leaves out their icons.
 app: setup
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --config-settings editable_mode=compat -e ".[app]"
 	@$(BIN)/python -m iskit.views.copies app notebooks $(APP)
-	$(BIN)/voila $(APP)/00_quickstart.ipynb --Voila.ip=127.0.0.1 \
+	JUPYTER_PATH="$(CURDIR)/notebooks/.jupyter$${JUPYTER_PATH:+:$$JUPYTER_PATH}" \
+	$(BIN)/voila $(APP)/00_quickstart.ipynb --Voila.ip=127.0.0.1 --template=offline \
 		--VoilaExporter.require_js_url=/voila/templates/base/static/require.min.js
 
 test: setup

@@ -158,8 +158,9 @@ def test_a_restarted_kernel_leaves_no_worker_and_the_page_says_what_to_do(projec
     training(page)
     workers = children(path)
     assert len(workers) >= 2
+    page.remove_locator_handler(page.locator(".jp-Dialog"))
     menu(page, "Kernel", "Restart Kernel…")
-    page.locator(".jp-Dialog .jp-mod-accept").last.evaluate("button => button.click()")
+    page.click(".jp-Dialog .jp-mod-accept")
     until(lambda: all(map(gone, workers)), "workers end with their kernel")
     page.wait_for_selector("text=/Do the controls do nothing/")
     menu(page, "Run", "Run All Cells")
@@ -233,9 +234,10 @@ def test_as_an_app_it_trains_and_draws_and_asks_nothing_outside(project, tmp_pat
     (tmp_path / "one").mkdir()
     path.rename(tmp_path / "one" / path.name)
     served_copies(tmp_path / "one", tmp_path / "served")
-    [options] = re.findall(r"--VoilaExporter\.\S+", (ROOT / "Makefile").read_text())
+    options = re.findall(r"(--template=\S+|--VoilaExporter\.\S+)", (ROOT / "Makefile").read_text())
     command = ["voila", str(tmp_path / "served" / path.name), "--no-browser", "--Voila.ip=127.0.0.1", "--port=PORT"]
-    with served([*command, options], project, "/voila/templates/base/static/require.min.js") as address:
+    ours = {"JUPYTER_PATH": str(ROOT / "notebooks" / ".jupyter")}
+    with served([*command, *options], project, "/voila/templates/base/static/require.min.js", **ours) as address:
         page.goto(address)
         page.wait_for_selector("button:text-is('Run')")
         page.locator("button:text-is('Run')").click()
