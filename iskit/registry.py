@@ -13,7 +13,7 @@ import sys
 import types
 import typing
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -159,7 +159,7 @@ class Registry(Generic[T]):
         part, options = self[name], self.options(name)
         said: dict[str, str] = {}
         for one in reversed(inspect.getmro(part) if inspect.isclass(part) else (part,)):
-            said |= _explained(vars(one).get("__doc__") or "" if inspect.isclass(one) else one.__doc__ or "", options)
+            said |= _explained(vars(one).get("__doc__") or "" if inspect.isclass(one) else one.__doc__ or "")
         return {key: said[key] for key in options if key in said}
 
     def source(self, spec: str) -> str:
@@ -316,14 +316,13 @@ def own_parts(module: types.ModuleType, base: type) -> dict[str, Any]:
     return {name: part for name, part in made.items() if part.__module__ == module.__name__}
 
 
-def _explained(docstring: str, options: Iterable[str]) -> dict[str, str]:
-    """`a: the first; b, c: two more. Further words.` -> what it says of each option, up to the sentence's end."""
+def _explained(docstring: str) -> dict[str, str]:
+    """`a: the first; b, c: two more. Further words.` -> what it says of each word, up to the sentence's end."""
     text = re.sub(r"\s+", " ", docstring)
-    name = "|".join(map(re.escape, options)) or "(?!)"
-    heads = list(re.finditer(rf"(?:^|[.;,:]) ?((?:(?:{name}), )*(?:{name})): ", text))
+    heads = list(re.finditer(r"(?:^|[.;:]) ?((?:\w+, )*\w+): ", text))
     ends = [*(head.start() for head in heads[1:]), len(text)]
     said: dict[str, str] = {}
-    for head, end in zip(heads, ends, strict=True):
+    for head, end in zip(heads, ends, strict=False):  # of no heads, none
         meaning = re.split(r"\. (?=[A-Z0-9])", text[head.end() : end])[0].strip(" .;,")
         said |= dict.fromkeys(head[1].split(", "), meaning)
     return said
