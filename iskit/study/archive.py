@@ -144,7 +144,10 @@ def also_varies(frame: pd.DataFrame) -> list[str]:
     """What determines results or their cost, beside seed and KEYS, and is not the same in all of these runs:
     settings, the machine and the precision used, the content of files that specs name, the revision."""
     settings = [name for name in Experiment.help() if name not in (*KEYS, *BYSTANDERS, "seed")]
-    return _varying(frame, [*settings, *MACHINE, *NAMED, "revision"])
+    varying = _varying(frame, [*settings, *MACHINE, *NAMED, "revision"])
+    if "sampler_source" in varying and frame.groupby("sampler")["sampler_source"].nunique().max() == 1:
+        varying.remove("sampler_source")  # the samplers' names tell as much
+    return varying
 
 
 def told_apart_by(frame: pd.DataFrame) -> list[str]:

@@ -9,13 +9,13 @@ from typing import Any
 import pandas as pd
 
 from iskit import files
-from iskit.errors import InputError, suggest
+from iskit.errors import InputError
 from iskit.inputs import parse_yaml
 from iskit.study import plan
 from iskit.study.archive import results
 from iskit.study.experiment import BYSTANDERS, Experiment
 from iskit.study.folder import status_of
-from iskit.study.folders import settings_of, subfolders
+from iskit.study.folders import check_study, settings_of, subfolders
 from iskit.study.forecast import Speed
 from iskit.study.packed import Packed, opened, packs
 from iskit.study.parts import canonical
@@ -42,15 +42,6 @@ class Standing:
 
     def count(self, state: str) -> int:
         return int((self.runs["state"] == state).sum())
-
-
-def check_study(study: str, outputs: Path | None = None) -> Path:
-    """The study's folder; InputError if it is none."""
-    base = outputs or files.root() / "outputs"
-    studies = [folder.name for folder in base.glob("*/") if folder.name != "bench"]
-    if study not in studies:
-        raise InputError(f"study={study!r} is no folder under outputs/: {suggest(study, studies)}")
-    return base / study
 
 
 def standing(study: str, outputs: Path | None = None) -> Standing:

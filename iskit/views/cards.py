@@ -94,7 +94,8 @@ def methods_page() -> str:
 
 def authors(entry: dict[str, Any]) -> str:
     """Of a method's source; empty if it has none."""
-    return "" if entry["cite"].startswith("none") else entry["cite"].partition(', "')[0]
+    cite = entry.get("cite", "none")
+    return "" if cite.startswith("none") else cite.partition(', "')[0]
 
 
 def _escaped(text: str) -> str:

@@ -62,7 +62,12 @@ def _entry(registry: Registry[Any], name: str) -> dict[str, Any]:
     about = {"kind": registry.kind, "name": name, "title": title, "aliases": list(registry.aliases(name))}
     if registry.kind in METHODS:
         card = registry.card(name)
-        return {**about, "summary": card.summary, "options": options, **{key: getattr(card, key) for key in CARD_FIELDS}}
+        return {
+            **about,
+            "summary": card.summary,
+            "options": options,
+            **{key: getattr(card, key) for key in CARD_FIELDS},
+        }
     told = inspect.getmodule(part) if inspect.isclass(part) else part  # a data set's file tells of it
     summary = (inspect.getdoc(told) or "").partition("\n\n")[0].replace("\n", " ")
     return {**about, "summary": summary, "options": options}
@@ -118,16 +123,22 @@ def _stub(options: list[dict[str, Any]]) -> Any:
     def part() -> None: ...
 
     kinds = [[TYPES[name] for name in one["types"]] for one in options]
-    hints = [[*types, *([Literal[tuple(one["choices"])]] if one["choices"] else [])] for one, types in zip(options, kinds, strict=True)]
-    part.__annotations__ = {one["name"]: functools.reduce(operator.or_, hint) for one, hint in zip(options, hints, strict=True)}
-    part.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    hints = [
+        [*types, *([Literal[tuple(one["choices"])]] if one["choices"] else [])]
+        for one, types in zip(options, kinds, strict=True)
+    ]
+    part.__annotations__ = {
+        one["name"]: functools.reduce(operator.or_, hint) for one, hint in zip(options, hints, strict=True)
+    }
+    parameters = [
         inspect.Parameter(
             one["name"],
             inspect.Parameter.KEYWORD_ONLY,
             default=inspect.Parameter.empty if one["default"] is None else ast.literal_eval(one["default"]),
         )
         for one in options
-    )
+    ]
+    part.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return part
 
 
