@@ -86,3 +86,22 @@ def _list(entries: list[dict[str, Any]], headings: Mapping[str, str]) -> None:
                 by = f" {authors(one)}" if authors(one) else ""
                 table.add_row(one["name"], Text.assemble(one["summary"], (by, "dim")))
         console.print(table)
+
+
+@command("check-sampler mine.py", "check-sampler './mine.py:Mine(strength=2)'", "check-sampler p")
+def check_sampler(
+    sampler: Annotated[str, typer.Argument(help="a file of yours, FILE:CLASS(option=value) in it, or any sampler")],
+) -> None:
+    """Judge a sampler of your own by what every sampler promises, in plain words. The file is run."""
+    from iskit.training import contract
+
+    broken = 0
+    for spec in contract.own_specs(sampler):
+        console.print(Text(spec, style="bold"))
+        for promise, wrong in contract.judge(spec):
+            broken += bool(wrong)
+            said = f"BROKEN  {promise}: {wrong}" if wrong else f"kept    {promise}"
+            console.print(Text(f"  {said}"), soft_wrap=True)
+    if broken:
+        raise typer.Exit(1)
+    console.print(f"train it: iskit run 'sampler={spec}'", soft_wrap=True)

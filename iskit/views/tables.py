@@ -160,7 +160,8 @@ def arranged(frame: pd.DataFrame, by: Sequence[str], columns: str | None) -> tup
         if name not in apart:
             raise InputError(f"{name!r} does not tell these runs apart: {suggest(name, apart)}")
     rows = over_seeds(frame)
-    names = list(dict.fromkeys([*by, *(name for name in apart if rows[name].nunique(dropna=False) > 1)]))
+    always = [] if columns else ["augment", "sampler", "budget"]
+    names = list(dict.fromkeys([*by, *always, *(name for name in apart if rows[name].nunique(dropna=False) > 1)]))
     if columns:
         names = [name for name in names if name != columns] or [name for name in by or ["sampler"] if name != columns]
     return rows.sort_values([*names, *([columns] if columns else [])]).reset_index(drop=True), names
