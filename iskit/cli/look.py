@@ -69,7 +69,7 @@ def results(
     if markdown or latex:
         print(tables.markdown(view) if markdown else tables.latex(view), end="")
         return
-    show_tables([tables.Fitted(view, names, tables.ACCURACY if columns else "", first=columns is None)])
+    show_tables([tables.Fitted(view, names, tables.ACCURACY if columns else "", whole="" if columns else "--csv")])
 
 
 @command(

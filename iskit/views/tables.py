@@ -32,13 +32,13 @@ GAP = 2  # characters between columns
 
 class Fitted:
     """A table of text for a terminal: its naming columns are whole at any width, what is the same in all rows is said
-    once above it. Where it is too wide, its further columns go on below, the naming ones again beside them; or, if only
-    `first` is to be shown, as many as fit, and a line names the others."""
+    once above it. Where it is too wide, its further columns go on below, the naming ones again beside them; or, if it
+    is known how to get the `whole`, those that fit are shown, and a line names the others."""
 
-    def __init__(self, frame: pd.DataFrame, names: Sequence[str], title: str = "", first: bool = False):
-        self.title, self.first = title, first
+    def __init__(self, frame: pd.DataFrame, names: Sequence[str], title: str = "", whole: str = ""):
+        self.title, self.whole = title, whole
         same = [name for name in frame if len(frame) > 1 and frame[name].nunique() == 1]
-        self.said = {name: frame[name].iloc[0] for name in same if name in names or (first and name != ACCURACY)}
+        self.said = {name: frame[name].iloc[0] for name in same if name in names or (whole and name != ACCURACY)}
         self.frame = frame.drop(columns=list(self.said))
         self.names = [name for name in names if name in self.frame]
 
@@ -49,9 +49,9 @@ class Fitted:
             yield Text(", ".join(f"{name} {value}" for name, value in self.said.items() if value), style="dim")
         block, *others = self.blocks(options.max_width)
         yield self.table(block)
-        if self.first and others:
+        if self.whole and others:
             hidden = ", ".join(name for more in others for name in more)
-            yield Text(f"no room for {hidden}: widen the terminal, or ask for --csv", style="dim")
+            yield Text(f"no room for {hidden}: widen the terminal, or add {self.whole}", style="dim")
             return
         for more in others:
             yield Text("")
@@ -85,7 +85,7 @@ def accuracies(frame: pd.DataFrame) -> Iterator[Fitted]:
     for (study, dataset, model), part in frame.groupby(["study", "dataset", "model"], sort=False):
         names = ["augment", "sampler", "budget", *told_apart_by(part)]
         rows = over_seeds(part).sort_values(["augment", *names[3:], "budget", "sampler"])
-        yield Fitted(_as_text(rows, names), names, f"{study}: {model} on {dataset}", first=True)
+        yield Fitted(_as_text(rows, names), names, f"{study}: {model} on {dataset}", whole="--csv")
 
 
 def _as_text(rows: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
