@@ -51,7 +51,7 @@ class Fitted:
         yield self.table(block)
         if self.whole and others:
             hidden = ", ".join(name for more in others for name in more)
-            yield Text(f"no room for {hidden}: widen the terminal, or add {self.whole}", style="dim")
+            yield Text(f"no room for {hidden}: widen the terminal, or see {self.whole}", style="dim")
             return
         for more in others:
             yield Text("")
@@ -85,7 +85,9 @@ def accuracies(frame: pd.DataFrame) -> Iterator[Fitted]:
     for (study, dataset, model), part in frame.groupby(["study", "dataset", "model"], sort=False):
         names = ["augment", "sampler", "budget", *told_apart_by(part)]
         rows = over_seeds(part).sort_values(["augment", *names[3:], "budget", "sampler"])
-        yield Fitted(_as_text(rows, names), names, f"{study}: {model} on {dataset}", whole="--csv")
+        yield Fitted(
+            _as_text(rows, names), names, f"{study}: {model} on {dataset}", whole=f"iskit results {study} --csv"
+        )
 
 
 def _as_text(rows: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
