@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
+from iskit import files
 from iskit.cli.app import command
 from iskit.errors import InputError
-from iskit.study.folders import check_study
 from iskit.views.console import console, read_results, show_tables
 
 
@@ -50,7 +50,10 @@ def results(
     """
     if csv + markdown + latex > 1:
         raise InputError("--csv, --markdown and --latex are three forms of one table: give one of them")
-    if study is not None and not study.endswith(".zip"):
+    from iskit.study import packed
+    from iskit.study.folders import check_study
+
+    if study is not None and not study.endswith(packed.ENDING) and not packed.boxes(files.root() / "outputs", study):
         check_study(study)
     frame = read_results(study)
     if frame.empty:

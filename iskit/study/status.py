@@ -17,7 +17,7 @@ from iskit.study.experiment import BYSTANDERS, Experiment
 from iskit.study.folder import status_of
 from iskit.study.folders import check_study, settings_of, subfolders
 from iskit.study.forecast import Speed
-from iskit.study.packed import Packed, opened, packs
+from iskit.study.packed import Packed, boxes
 from iskit.study.parts import canonical
 
 STATES = ("finished", "running", "stopped", "killed", "failed", "damaged", "missing")
@@ -50,8 +50,8 @@ def standing(study: str, outputs: Path | None = None) -> Standing:
     Finished runs come from the cache of `iskit.results`, whether their further files are whole is not looked at.
     """
     base = outputs or files.root() / "outputs"
-    boxes = [box for box in map(opened, packs(base, study)) if box.about["study"] == study]
-    folder = base / study if boxes else check_study(study, base)
+    boxed = boxes(base, study)
+    folder = base / study if boxed else check_study(study, base)
     finished = results(study, base)
     known = set(finished["path"]) if len(finished) else set()
     rows: list[dict[str, Any]] = []
@@ -73,7 +73,7 @@ def standing(study: str, outputs: Path | None = None) -> Standing:
             seen.add(_key({**experiment.to_dict(), **canonical(experiment)}))
             if not status.get("diverged"):
                 left.append((experiment, 1 - (status.get("saved") or 0.0)))
-    for experiment in _planned(folder, boxes):
+    for experiment in _planned(folder, boxed):
         settings = {**experiment.to_dict(), **canonical(experiment)}
         if _key(settings) not in seen:
             rows.append({**settings, "state": "missing"})
@@ -91,9 +91,9 @@ def _experiment(path: Path) -> Experiment | None:
         return None
 
 
-def _planned(folder: Path, boxes: Iterable[Packed]) -> Iterable[Experiment]:
+def _planned(folder: Path, packed: Iterable[Packed]) -> Iterable[Experiment]:
     """Of all files that the study was trained from, there or elsewhere, each run once."""
-    plans = {name: plan.read(parse_yaml(name, text)) for box in boxes for name, text in box.plans.items()}
+    plans = {name: plan.read(parse_yaml(name, text)) for box in packed for name, text in box.plans.items()}
     plans |= {one.name: one for one in plan.kept(folder.name, folder.parent)}
     return dict.fromkeys(one for each in plans.values() if each.blocks for one in each.experiments)
 
