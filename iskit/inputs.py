@@ -1,17 +1,21 @@
 """What comes from outside, as what it should be: values of settings, files of settings. InputError if it cannot."""
 
+import hashlib
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import UnionType
+from traceback import walk_tb
+from types import ModuleType, UnionType
 from typing import Any, get_args
 
 from iskit.errors import InputError, one_line, shown
 
 SETTINGS_BYTES = 1 << 20  # of a file of settings
 NESTING = 20  # levels in a file of settings
+OWN = "iskit_own_"  # begins the names of the modules that users' own files make
 WHOLE = 2**63  # whole numbers lie below: they end up in int64
 
 
@@ -72,6 +76,45 @@ def fits(what: str, size: int, remedy: str, free: int | None = None) -> None:
     free = free_memory() if free is None else free
     if size > free:
         raise InputError(f"{what} takes {size / 1e9:,.1f} GB of memory, {free / 1e9:,.1f} GB are free: {remedy}")
+
+
+def load_python(path: Path) -> ModuleType:
+    """The module that a user's own file makes, run anew whenever its text has changed. InputError, with the line, if it
+    cannot be read or run."""
+    regular(path)
+    with guard(f"{path} cannot be read", "make it readable"):
+        text = path.read_bytes()
+    place = hashlib.blake2b(os.fsencode(path), digest_size=4).hexdigest()
+    name = f"{OWN}{place}_{hashlib.blake2b(text, digest_size=8).hexdigest()}"
+    if name not in sys.modules:
+        module = ModuleType(name)
+        module.__file__ = str(path)
+        sys.modules[name] = module  # where dataclasses and type hints look
+        try:  # Not by importlib: its cache goes by seconds and sizes, and would miss a quick edit
+            exec(compile(text, str(path), "exec", dont_inherit=True), vars(module))
+        except (Exception, SystemExit) as error:
+            del sys.modules[name]
+            raise InputError(f"{own_line(error, path.name) or f'{path}: {reason(error)}'}: mend the file") from error
+    return sys.modules[name]
+
+
+def is_own(module: str) -> bool:
+    """Whether a module of this name is a user's file."""
+    return module.startswith(OWN)
+
+
+def own_line(error: BaseException, file: str = "") -> str | None:
+    """Where in a user's own file an error was raised, and which: `mine.py, line 3: NameError: ...`; None if in none.
+
+    file: its name, for text that is no Python.
+    """
+    if isinstance(error, SyntaxError) and file:
+        return f"{file}, line {error.lineno}: {type(error).__name__}: {error.msg}"
+    frames = [one for one in walk_tb(error.__traceback__) if is_own(one[0].f_globals.get("__name__", ""))]
+    if not frames:
+        return None
+    frame, line = frames[-1]
+    return f"{Path(frame.f_code.co_filename).name}, line {line}: {type(error).__name__}: {one_line(str(error), 150)}"
 
 
 WANTED = {bool: "true or false", str: "text", int: "a whole number", float: "a number"}

@@ -15,6 +15,7 @@ import torchvision.datasets as published
 from PIL import Image
 
 from iskit.data import datasets, mini_imagenet
+from iskit.data.toy import points
 
 RANDOM = np.random.RandomState(0)
 TRAIN, TEST = 20, 8  # examples in the small files
@@ -181,6 +182,19 @@ def digits(folder, patch):
     return "digits", image[600:], label[600:], image[:600], label[:600]
 
 
+def toy(folder, patch):
+    """Easy: red 32 or 224, by class. Hard: red 128, each green with both classes."""
+    sets = [*points(0.1, 0), *points(0.1, 1)]
+    for image, label in (sets[:2], sets[2:]):
+        red, green = image[:, 0, 0, 0], image[:, 0, 0, 1]
+        assert sorted(set(red)) == [32, 128, 224]
+        assert ((red == 224) == (label == 1))[red != 128].all()
+        hard = [sorted(green[(red == 128) & (label == number)]) for number in (0, 1)]
+        assert hard[0] == hard[1]
+        assert len(hard[0]) == 50
+    return "toy", *sets
+
+
 MAKERS = {
     "cifar10": cifar10,
     "cifar100": cifar100,
@@ -191,6 +205,7 @@ MAKERS = {
     "imagefolder": imagefolder,
     "parquet": parquet,
     "digits": digits,
+    "toy": toy,
 }
 DOWNLOADED = ["cifar10", "cifar100", "svhn", "mnist", "fashion-mnist"]
 

@@ -4,6 +4,7 @@ python -m iskit.bench.gpu        # row by row, shown and kept at once as outputs
 """
 
 import copy
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -289,4 +290,8 @@ def line(row: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except InputError as error:
+        print(f"iskit: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -7,7 +7,10 @@ from iskit.models.base import at_least_one, models
 
 @models.register("cnn")
 def cnn(classes: int, channels: int, size: int, *, width: int = 16) -> nn.Module:
-    """3x3 convolutions with batch norm: widths w, w, 2w, 2w, halved once between the pairs."""
+    """Four 3x3 convolutions with batch norm: widths w, w, 2w, 2w, halved once between the pairs.
+
+    width: w.
+    """
     at_least_one(width=width)
     layers: list[nn.Module] = []
     inputs = channels

@@ -37,6 +37,9 @@ class PixelLSTM(nn.Module):
 
 @models.register("lstm")
 def lstm(classes: int, channels: int, size: int, *, width: int = 128, permuted: bool = False) -> nn.Module:
-    """width: of the hidden state; permuted: read the pixels in one fixed random order instead of row by row."""
+    """An LSTM that reads an image pixel by pixel.
+
+    width: of the hidden state; permuted: read the pixels in one fixed random order instead of row by row.
+    """
     at_least_one(width=width)
     return PixelLSTM(classes, channels, size, width, permuted)

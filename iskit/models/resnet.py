@@ -50,17 +50,26 @@ class ResNet(nn.Module):
 
 @models.register("resnet18", "ResNet-18")
 def resnet18(classes: int, channels: int, size: int, *, width: int = 64) -> nn.Module:
-    """ResNet-18 for small images, the paper's: widths 64-128-256-512, 11.17 M parameters at 10 classes."""
+    """ResNet-18 for small images, the paper's: widths 64-128-256-512, 11.17 M parameters at 10 classes.
+
+    width: the first of them, the others in proportion.
+    """
     return ResNet(classes, channels, width, groups=4, blocks=2)
 
 
 @models.register("resnet8", "ResNet-8")
 def resnet8(classes: int, channels: int, size: int, *, width: int = 16) -> nn.Module:
-    """The smallest of He et al.'s CIFAR family (6n + 2 layers, n = 1): widths 16-32-64."""
+    """The smallest of He et al.'s CIFAR family (6n + 2 layers, n = 1): widths 16-32-64.
+
+    width: the first of them, the others in proportion.
+    """
     return ResNet(classes, channels, width, groups=3, blocks=1)
 
 
 @models.register("resnet20", "ResNet-20")
 def resnet20(classes: int, channels: int, size: int, *, width: int = 16) -> nn.Module:
-    """He et al.'s CIFAR network with n = 3: widths 16-32-64, .27 M parameters at 10 classes."""
+    """He et al.'s CIFAR network with n = 3: widths 16-32-64, .27 M parameters at 10 classes.
+
+    width: the first of them, the others in proportion.
+    """
     return ResNet(classes, channels, width, groups=3, blocks=3)

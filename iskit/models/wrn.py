@@ -43,7 +43,10 @@ class WideResNet(nn.Module):
 
 @models.register("wrn")
 def wrn(classes: int, channels: int, size: int, *, depth: int = 28, width: int = 2) -> nn.Module:
-    """depth: 6n + 4 layers; width: factor on 16-32-64. 1.47 M parameters at the defaults and 10 classes. No dropout."""
+    """A wide residual network, without dropout: 1.47 M parameters at the defaults and 10 classes.
+
+    depth: 6n + 4 layers; width: factor on 16-32-64.
+    """
     at_least_one(width=width)
     if depth < 10 or depth % 6 != 4:
         raise InputError(f"model option depth={depth} must be 6n + 4: 10, 16, 22, 28, 34, 40 ...")

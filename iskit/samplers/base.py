@@ -219,4 +219,4 @@ class Sampler:
             getattr(self, key).copy_(value)
 
 
-samplers: Registry[Sampler] = Registry("sampler")
+samplers: Registry[Sampler] = Registry("sampler", base=Sampler)

@@ -24,8 +24,8 @@ from iskit.samplers.draw import permuted
 
 @samplers.register("rho", "rho-loss")
 class Rho(Sampler):
-    """presample: candidates for each example trained; proxy, proxy_epochs: the small model; official: the published
-    split; control: permute the scores among the candidates."""
+    """presample: candidates for each example trained; proxy: the small model; proxy_epochs: how long it is trained;
+    official: the published split; control: permute the scores among the candidates."""
 
     needs_labels = True
 

@@ -32,7 +32,8 @@ By = Literal["random", "forgetting", "kcenter", "herding", "confidence", "entrop
 @samplers.register("subset")
 class Subset(Sampler):
     """by: what decides; keep: share of the examples, the budget if not given, so that the run has all its epochs;
-    proxy, proxy_epochs: the model that is asked; control: permute the scores among the examples."""
+    proxy: the model that is asked; proxy_epochs: how long it is trained; control: permute the scores among the
+    examples."""
 
     def __init__(
         self,

@@ -16,6 +16,7 @@ from iskit.study.experiment import BYSTANDERS, Experiment
 from iskit.study.folders import Finished, read_study, reason, subfolders
 
 T = TypeVar("T")
+NAMED = ("weights", "sampler_source")  # hashes of files that specs name
 SPECS = ("dataset", "model", "sampler", "augment", "schedule")
 MACHINE = ["device_name", "precision_used", "threads"]
 
@@ -101,8 +102,9 @@ def _with_one_spelling(frame: pd.DataFrame) -> pd.DataFrame:
         old = spelt.isna()
         spelt[old] = [_canonical(name, spec) for spec in frame.loc[old, name]]
         frame[name] = spelt
-    if "specs_weights" in frame:
-        frame["weights"] = frame["specs_weights"].fillna("")
+    for name in NAMED:
+        if f"specs_{name}" in frame:
+            frame[name] = frame[f"specs_{name}"].fillna("")
     return frame.drop(columns=[name for name in frame if name.startswith("specs_")])
 
 
@@ -140,9 +142,12 @@ KEYS = [*TASK, "augment", "sampler", "budget"]
 
 def also_varies(frame: pd.DataFrame) -> list[str]:
     """What determines results or their cost, beside seed and KEYS, and is not the same in all of these runs:
-    settings, the machine and the precision used, the content of a file of weights, the revision."""
+    settings, the machine and the precision used, the content of files that specs name, the revision."""
     settings = [name for name in Experiment.help() if name not in (*KEYS, *BYSTANDERS, "seed")]
-    return _varying(frame, [*settings, *MACHINE, "weights", "revision"])
+    varying = _varying(frame, [*settings, *MACHINE, *NAMED, "revision"])
+    if "sampler_source" in varying and frame.groupby("sampler")["sampler_source"].nunique().max() == 1:
+        varying.remove("sampler_source")  # the samplers' names tell as much
+    return varying
 
 
 def told_apart_by(frame: pd.DataFrame) -> list[str]:

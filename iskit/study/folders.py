@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from iskit import files
-from iskit.errors import InputError
+from iskit.errors import InputError, suggest
 from iskit.inputs import typed
 from iskit.study.experiment import BYSTANDERS, Experiment
 
@@ -43,6 +43,15 @@ class Finished:
     stamp: str
     identity: str
     row: dict[str, Any]
+
+
+def check_study(study: str, outputs: Path | None = None) -> Path:
+    """The study's folder; InputError if it is none."""
+    base = outputs or files.root() / "outputs"
+    studies = [folder.name for folder in base.glob("*/") if folder.name != "bench"]
+    if study not in studies:
+        raise InputError(f"study={study!r} is no folder under outputs/: {suggest(study, studies)}")
+    return base / study
 
 
 def read_study(study: Path) -> tuple[dict[Path, Finished], dict[str, str]]:

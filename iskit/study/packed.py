@@ -116,6 +116,11 @@ def _opened(path: Path, *_changed: int) -> Packed:
     return Packed(path)
 
 
+def boxes(outputs: Path, study: str) -> list[Packed]:
+    """The packed files that hold runs of a study, wherever `packs` looks."""
+    return [box for box in map(opened, packs(outputs, study)) if box.about["study"] == study]
+
+
 def packs(outputs: Path, study: str | None) -> Iterator[Path]:
     """The packed files in a study's folder and on the shelf; in all studies' folders if none is named."""
     for folder in sorted({study or "*", SHELF}) if study else ["*"]:

@@ -114,10 +114,14 @@ SPELLING: dict[str, Callable[[str], str]] = {
 
 
 def canonical(experiment: Experiment) -> dict[str, str]:
-    """The specs in the one spelling that all their synonyms share; what a file of weights holds."""
-    file = weights(experiment.model, files.root() / experiment.data_dir)
+    """The specs in the one spelling that all their synonyms share; hashes of the files that they name, if any: of
+    weights, and of a user's own sampler."""
+    named = {
+        "weights": weights(experiment.model, files.root() / experiment.data_dir),
+        "sampler_source": samplers.source(experiment.sampler),
+    }
     spelt = {name: spell(getattr(experiment, name)) for name, spell in SPELLING.items()}
-    return {**({"weights": file} if file else {}), **spelt}
+    return {**{name: file for name, file in named.items() if file}, **spelt}
 
 
 def revisions(experiment: Experiment) -> dict[str, int]:

@@ -9,15 +9,15 @@ from typing import Any
 import pandas as pd
 
 from iskit import files
-from iskit.errors import InputError, suggest
+from iskit.errors import InputError
 from iskit.inputs import parse_yaml
 from iskit.study import plan
 from iskit.study.archive import results
 from iskit.study.experiment import BYSTANDERS, Experiment
 from iskit.study.folder import status_of
-from iskit.study.folders import settings_of, subfolders
+from iskit.study.folders import check_study, settings_of, subfolders
 from iskit.study.forecast import Speed
-from iskit.study.packed import Packed, opened, packs
+from iskit.study.packed import Packed, boxes
 from iskit.study.parts import canonical
 
 STATES = ("finished", "running", "stopped", "killed", "failed", "damaged", "missing")
@@ -44,23 +44,14 @@ class Standing:
         return int((self.runs["state"] == state).sum())
 
 
-def check_study(study: str, outputs: Path | None = None) -> Path:
-    """The study's folder; InputError if it is none."""
-    base = outputs or files.root() / "outputs"
-    studies = [folder.name for folder in base.glob("*/") if folder.name != "bench"]
-    if study not in studies:
-        raise InputError(f"study={study!r} is no folder under outputs/: {suggest(study, studies)}")
-    return base / study
-
-
 def standing(study: str, outputs: Path | None = None) -> Standing:
     """How a study stands now, by its folder and its packed files. InputError if it has neither.
 
     Finished runs come from the cache of `iskit.results`, whether their further files are whole is not looked at.
     """
     base = outputs or files.root() / "outputs"
-    boxes = [box for box in map(opened, packs(base, study)) if box.about["study"] == study]
-    folder = base / study if boxes else check_study(study, base)
+    boxed = boxes(base, study)
+    folder = base / study if boxed else check_study(study, base)
     finished = results(study, base)
     known = set(finished["path"]) if len(finished) else set()
     rows: list[dict[str, Any]] = []
@@ -82,7 +73,7 @@ def standing(study: str, outputs: Path | None = None) -> Standing:
             seen.add(_key({**experiment.to_dict(), **canonical(experiment)}))
             if not status.get("diverged"):
                 left.append((experiment, 1 - (status.get("saved") or 0.0)))
-    for experiment in _planned(folder, boxes):
+    for experiment in _planned(folder, boxed):
         settings = {**experiment.to_dict(), **canonical(experiment)}
         if _key(settings) not in seen:
             rows.append({**settings, "state": "missing"})
@@ -100,9 +91,9 @@ def _experiment(path: Path) -> Experiment | None:
         return None
 
 
-def _planned(folder: Path, boxes: Iterable[Packed]) -> Iterable[Experiment]:
+def _planned(folder: Path, packed: Iterable[Packed]) -> Iterable[Experiment]:
     """Of all files that the study was trained from, there or elsewhere, each run once."""
-    plans = {name: plan.read(parse_yaml(name, text)) for box in boxes for name, text in box.plans.items()}
+    plans = {name: plan.read(parse_yaml(name, text)) for box in packed for name, text in box.plans.items()}
     plans |= {one.name: one for one in plan.kept(folder.name, folder.parent)}
     return dict.fromkeys(one for each in plans.values() if each.blocks for one in each.experiments)
 

@@ -22,7 +22,7 @@ from iskit.study.experiment import Experiment
 from iskit.study.grid import kinds
 from iskit.study.local import Answer, Died, News, Pool, broken_by
 from iskit.study.machine import cores, decided, gpus, kind, known_choice
-from iskit.study.packed import opened, packs
+from iskit.study.packed import boxes
 from iskit.study.parts import build, choose, load, parts
 from iskit.study.run import Run
 from iskit.training.probe import Choice
@@ -85,10 +85,8 @@ class Sweep:
         """The accuracies of runs that lie in the studies' packed files, by the names of their folders."""
         found: dict[str, float] = {}
         for study in {experiment.study for experiment in self.experiments}:
-            for file in packs(self.outputs, study):
-                whole = opened(file)
-                if whole.about["study"] == study:
-                    found |= {path.name: run.row["accuracy"] for path, run in whole.finished.items()}
+            for box in boxes(self.outputs, study):
+                found |= {path.name: run.row["accuracy"] for path, run in box.finished.items()}
         return found
 
     def stop(self) -> None:

@@ -10,14 +10,20 @@ schedules: Registry[float] = Registry("schedule")
 
 @schedules.register("linear", "LLR")
 def linear(t: float, *, final: float = 1e-5) -> float:
-    """From 1 down to `final` in a straight line (the paper's LLR: from lr to 1e-6 at lr .1)."""
+    """From 1 down to `final` in a straight line (the paper's LLR: from lr to 1e-6 at lr .1).
+
+    final: the factor at the end.
+    """
     _shares("linear", final=final)
     return 1 - t * (1 - final)
 
 
 @schedules.register("step", "SLR")
 def step(t: float, *, at: tuple = (1 / 3, 2 / 3), factor: float = 0.1) -> float:
-    """Times `factor` at each of the points `at` (the paper's SLR: a tenth at 1/3 and 2/3 of the run)."""
+    """Times `factor` at each of the points `at` (the paper's SLR: a tenth at 1/3 and 2/3 of the run).
+
+    at: shares of the run; factor: of each step down.
+    """
     if not all(isinstance(point, int | float) and 0 < point < 1 for point in at):
         raise InputError(f"schedule=step: at={at!r} must hold shares of the run between 0 and 1")
     _shares("step", factor=factor)
@@ -38,7 +44,10 @@ def constant(t: float) -> float:
 
 @schedules.register("onecycle")
 def onecycle(t: float, *, rise: float = 0.3, start: float = 0.04, final: float = 4e-6) -> float:
-    """Up from `start` to 1 over the share `rise` of the run, down to `final`, in cosine arcs (Smith & Topin 2018)."""
+    """Up from `start` to 1 over the share `rise` of the run, down to `final`, in cosine arcs (Smith & Topin 2018).
+
+    rise: share of the run that it rises; start, final: the factors at both ends.
+    """
     if not 0 < rise < 1:
         raise InputError(f"schedule=onecycle: rise={rise!r} must lie between 0 and 1")
     _shares("onecycle", start=start, final=final)
@@ -55,7 +64,10 @@ def rex(t: float) -> float:
 
 @schedules.register("wsd")
 def wsd(t: float, *, cooldown: float = 0.2) -> float:
-    """1, then 1 - sqrt down to 0 over the last share `cooldown` of the run (Haegele et al. 2024, without warm-up)."""
+    """1, then 1 - sqrt down to 0 over the last share `cooldown` of the run (Haegele et al. 2024, without warm-up).
+
+    cooldown: share of the run that it falls.
+    """
     if not 0 < cooldown <= 1:
         raise InputError(f"schedule=wsd: cooldown={cooldown!r} must be a share of the run above 0 and at most 1")
     left = min(1.0, (1 - t) / cooldown)  # of the cooldown

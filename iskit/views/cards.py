@@ -4,33 +4,37 @@ import inspect
 import re
 import sys
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from iskit import files
-from iskit.augment import augments
 from iskit.errors import InputError, suggest
-from iskit.registry import CARD_FIELDS, Registry
-from iskit.samplers import samplers
+from iskit.registry import CARD_FIELDS
+from iskit.views import catalogue
+from iskit.views.catalogue import METHODS, catalogued
 
-REGISTRIES: tuple[Registry[Any], ...] = (samplers, augments)
+if TYPE_CHECKING:
+    import pandas as pd
 
 
-def methods() -> pd.DataFrame:
+def methods() -> "pd.DataFrame":
     """One row a sampler and augmentation: kind, name, title (as papers write it), options, and its card's fields."""
-    rows = []
-    for registry in REGISTRIES:
-        for name in registry:
-            options = ", ".join(f"{key}={p.default!r}" for key, p in registry.options(name).items())
-            card = registry.card(name)
-            rows.append({"kind": registry.kind, "title": registry.title(name), "options": options, **vars(card)})
+    import pandas as pd
+
+    rows = [{**entry, "options": signature(entry)} for entry in catalogued(*METHODS)]
     return pd.DataFrame(rows)[["kind", "name", "title", "summary", "options", *CARD_FIELDS]]
+
+
+def signature(entry: dict[str, Any]) -> str:
+    """The options with their defaults, `alpha=0.3, official=False`; `path=...` of one that must be given."""
+    return ", ".join(f"{option['name']}={option['default'] or '...'}" for option in entry["options"])
 
 
 def source(name: str) -> str:
     """The source file of a method, its card at the head. InputError for an unknown name."""
-    for registry in REGISTRIES:
+    from iskit.augment import augments
+    from iskit.samplers import samplers
+
+    for registry in (samplers, augments):
         if name in registry:
             return inspect.getsource(sys.modules[registry[name].__module__])
     raise InputError(f"method {name!r} is unknown: {suggest(name, [*samplers, *augments])}")
@@ -57,12 +61,12 @@ SECTION = {
 
 def readme_tables() -> str:
     """The README's method tables, in Markdown: name, what it does, source. Two columns, as a phone has room for."""
-    frame, parts = methods(), [MARKS[0]]
+    parts = [MARKS[0]]
     for kind, heading in HEADINGS.items():
         parts += ["", f"**{heading}** (`{kind}=`)", "", "| name | what it does, and its source |", "|---|---|"]
-        for row in frame[frame["kind"] == kind].to_dict("records"):
-            name, (authors, _, _) = row["name"], row["cite"].partition(', "')
-            source = "" if authors == "none" else f" *{_escaped(authors)}*"
+        for row in catalogued(kind):
+            name = row["name"]
+            source = f" *{_escaped(authors(row))}*" if authors(row) else ""
             parts.append(f"| [`{name}`](docs/methods.md#{name}) | {_escaped(row['summary'])}{source} |")
     return "\n".join([*parts, "", MARKS[1]])
 
@@ -77,24 +81,21 @@ def methods_page() -> str:
         "of the budget that is spent, p_i the predicted probability of the true class of example i. *Neutral at*: "
         "the setting at which a sampler is plain SGD, batch for batch, and an augmentation leaves images alone.",
     ]
-    frame = methods()
-    for registry in REGISTRIES:
-        kind, heading = registry.kind, HEADINGS[registry.kind]
+    for kind, heading in HEADINGS.items():
         parts += ["", f"## {heading}", "", f"`{kind}=NAME` or `{kind}=NAME(option=value, ...)`"]
-        for row in frame[frame["kind"] == kind].to_dict("records"):
+        for row in catalogued(kind):
             also = "" if row["title"] == row["name"] else f" ({row['title']})"
             parts += ["", f"### {row['name']}", "", f"{_escaped(row['summary'])}{also}", ""]
             parts += [f"- **{word}:** {_escaped(row[key])}" for word, key in SECTION.items()]
-            parts.append(f"- **Options:** {_options(registry, row)}")
+            options = [f"  - `{one['name']}={one['default']}`: {_escaped(one['meaning'])}" for one in row["options"]]
+            parts += ["- **Options:**", *options] if options else ["- **Options:** none"]
     return "\n".join(parts) + "\n"
 
 
-def _options(registry: Registry[Any], row: dict[str, Any]) -> str:
-    """What may be set, with its defaults and what it means."""
-    if not row["options"]:
-        return "none"
-    paragraph = (inspect.getdoc(registry[row["name"]]) or "").partition("\n\n")[0].replace("\n", " ")
-    return f"`{row['options']}`. {_escaped(paragraph)}".rstrip()
+def authors(entry: dict[str, Any]) -> str:
+    """Of a method's source; empty if it has none."""
+    cite = entry.get("cite", "none")
+    return "" if cite.startswith("none") else cite.partition(', "')[0]
 
 
 def _escaped(text: str) -> str:
@@ -105,7 +106,10 @@ def _escaped(text: str) -> str:
 
 
 def write_pages(root: Path) -> None:
-    """Puts the tables between their marks in README.md, and writes docs/methods.md."""
+    """Writes what is known without loading the parts, and of it the tables in README.md, between their marks, and
+    docs/methods.md."""
+    files.write_json(catalogue.PATH, catalogue.made())
+    catalogue.entries.cache_clear()
     readme = root / "README.md"
     before, _, rest = readme.read_text(encoding="utf-8").partition(MARKS[0])
     files.write_text(readme, before + readme_tables() + rest.partition(MARKS[1])[2])

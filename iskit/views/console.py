@@ -1,27 +1,30 @@
 """A study on a terminal: what is to do, training behind a progress bar, what it found."""
 
+import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn, track
-from rich.table import Table
 
 if TYPE_CHECKING:  # they import torch, which a table of methods does not need
+    import pandas as pd
+
     from iskit.judging.tuning import Tuning
     from iskit.study.experiment import Experiment
     from iskit.study.run import Run
     from iskit.study.sweep import Sweep
+    from iskit.views.tables import Fitted
     from iskit.views.verdict import Verdict
 
-# As wide as the terminal; a pipe or a log gets room for whole rows.
+# As wide as the terminal, or as $COLUMNS says; else a pipe or a log gets room for whole rows.
 # No markup: names and paths may hold brackets.
-console = Console(width=None if sys.stdout.isatty() else 160, markup=False, emoji=False)
+WIDE = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
+console = Console(width=WIDE, markup=False, emoji=False)
 
 
 def to_do(many: "Sweep | Tuning") -> "tuple[str, list[tuple[Experiment, float]]]":
@@ -89,10 +92,9 @@ def add_notebooks(runs: "Sequence[Run]") -> None:
         console.print(f"  no notebook in {path}: {why}", soft_wrap=True)
 
 
-def show_results(study: str | None, own: list[Path] | None = None) -> None:
-    """Prints what a study found, or all studies; own: of these folders only."""
+def read_results(study: str | None, own: list[Path] | None = None) -> "pd.DataFrame":
+    """What a study found, or all studies; own: of these folders only. Says what is left out."""
     from iskit.study.archive import results as read
-    from iskit.views.tables import LEGEND, accuracies
 
     frame = read(study)
     for path, wrong in frame.attrs["damaged"].items():
@@ -107,25 +109,39 @@ def show_results(study: str | None, own: list[Path] | None = None) -> None:
         console.print(
             f"no finished runs{f' in study {study!r}' if study else ''}: try iskit run params/quickstart.yaml"
         )
-        return
-    for table in accuracies(frame):
+    return frame
+
+
+def show_results(study: str | None, own: list[Path] | None = None) -> None:
+    """Prints the tables of a study, or of all studies; own: of these folders only."""
+    from iskit.views.tables import accuracies
+
+    frame = read_results(study, own)
+    if len(frame):
+        show_tables(accuracies(frame))
+
+
+def show_tables(tables: "Iterable[Fitted]") -> None:
+    """Prints them, and below what those of their columns mean that are not plain."""
+    from iskit.views.tables import explained
+
+    columns: dict[str, None] = {}
+    for table in tables:
         console.print(table)
-    console.print(LEGEND)
+        columns |= dict.fromkeys([*filter(table.said.get, table.said), *table.blocks(console.width)[0]])
+    if told := explained(columns):
+        console.print(told, style="dim")
 
 
 def show_verdict(found: "Verdict") -> None:
     """Prints each contrast: its sentence, its table, and how to read it."""
+    from iskit.views.tables import Fitted
     from iskit.views.verdict import cells, legend
 
     for one in found:
         console.print(one.sentence, style="bold", markup=False, highlight=False, soft_wrap=True)
         view = cells(one)
-        table = Table(box=None)
-        for place, column in enumerate(view.columns):
-            table.add_column(column, justify="right" if place > 1 else "left", overflow="fold")
-        for row in view.itertuples(index=False):
-            table.add_row(*map(escape, row))
-        console.print(table)
+        console.print(Fitted(view.astype(str), view.columns[:2], whole="--markdown"))
         for text in (legend(one), *one.notes):
             console.print(f"- {text}", style="dim", markup=False, highlight=False, soft_wrap=True)
         console.print()

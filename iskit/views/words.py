@@ -8,13 +8,15 @@ from iskit import files
 from iskit.errors import InputError, suggest
 from iskit.inputs import parse_yaml, read_yaml
 from iskit.study.experiment import check_names
+from iskit.views.catalogue import check_specs
 
 if TYPE_CHECKING:
     from iskit.study.plan import Plan  # imports torch, which a table of methods does not need
 
 
 def read_settings(words: list[str]) -> dict[str, Any]:
-    """`["params/x.yaml", "budget=0.3"]` -> settings; InputError for what is neither a file nor a setting."""
+    """`["params/x.yaml", "budget=0.3"]` -> settings; InputError for what is neither a file nor a setting,
+    and for a misspelt part."""
     settings: dict[str, Any] = {}
     for word in words:
         key, _, value = word.partition("=")
@@ -32,6 +34,7 @@ def read_settings(words: list[str]) -> dict[str, Any]:
             except InputError as error:
                 raise InputError(f"{word}: {error}") from None
             settings.update(found)
+    check_specs(settings)
     return settings
 
 
@@ -41,6 +44,8 @@ def read_plans(words: list[str], blocks: list[str]) -> "list[Plan]":
 
     blocks: only these. InputError for what cannot work, with file and block.
     """
+    asked = read_settings([word for word in words if _is_setting(word)])  # first, for what follows imports torch
+    check_names(asked, also=["seeds"])
     from iskit.study import plan
 
     names = [word for word in words if not _is_setting(word)]

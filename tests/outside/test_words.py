@@ -7,7 +7,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from iskit.augment import Pipeline, augments
-from iskit.cli import read_settings
 from iskit.data import datasets
 from iskit.errors import InputError
 from iskit.inputs import parse_yaml, read_yaml
@@ -16,6 +15,7 @@ from iskit.samplers import samplers
 from iskit.study.experiment import Experiment
 from iskit.study.grid import grid
 from iskit.training.schedules import schedules
+from iskit.views.words import read_settings
 
 REGISTRIES = (samplers, augments, models, schedules, datasets)
 NAMES = [name for registry in REGISTRIES for name in registry]

@@ -11,6 +11,7 @@ from test_wrap import same_proxy  # noqa: F401 - a fixture
 
 from iskit.errors import InputError
 from iskit.samplers import samplers
+from iskit.training import contract
 
 TEXT = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
 CODE = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
@@ -55,6 +56,12 @@ def test_it_lands_on_its_budget(hardest, unit, same_proxy):  # noqa: F811
 
 def test_it_runs_alike_in_the_trainer_and_in_ones_own_loop(hardest, same_proxy):  # noqa: F811
     test_wrap.test_batches_weights_and_parameters_are_those_of_the_trainer(hardest, same_proxy)
+
+
+def test_it_keeps_its_promises_in_a_file_of_one_s_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("ISKIT_ROOT", str(tmp_path))
+    (tmp_path / "hardest.py").write_text(CODE[0], encoding="utf-8")
+    assert [(promise, wrong) for promise, wrong in contract.judge("./hardest.py:Hardest(presample=3)") if wrong] == []
 
 
 def test_it_leaves_no_trace(hardest):

@@ -1,8 +1,6 @@
 """The contract of every registered sampler, and the draws of unif, p and c against closed forms and NumPy."""
 
 import itertools
-import random
-import re
 
 import numpy as np
 import pytest
@@ -11,27 +9,16 @@ from scipy import stats
 
 from iskit.budget import Budget
 from iskit.errors import InputError
-from iskit.randomness import Stream, permutation, uniform_all
+from iskit.randomness import Stream, uniform_all
 from iskit.samplers import Batch, Outcome, Sampler, samplers
 from iskit.samplers.draw import successive
-from iskit.training.trainer import Trainer
+from iskit.training import contract
+from iskit.training.contract import equal, finish, weights
 
 ALL = list(samplers)
 # sgd is the full run: its card says that it is always neutral, and a smaller budget is refused.
 FULL = [name for name in ALL if samplers.card(name).neutral == "always"]
 BUDGETED = [name for name in ALL if name not in FULL]
-
-
-def neutral(name: str) -> tuple[str, float]:
-    """What the card's `neutral: name=value[, name=value]` means: the spec, and the experiment's budget."""
-    text = samplers.card(name).neutral
-    if text == "always":
-        return name, 1.0
-    settings = re.fullmatch(r"(?P<options>.*?)(?:(?:, )?budget=(?P<budget>[\d.]+))?", text)
-    assert settings, text
-    spec = f"{name}({settings['options']})"
-    samplers.parse(spec)  # InputError if the card says what no spec string can
-    return spec, float(settings["budget"] or 1)
 
 
 # Where a method's defaults need a budget counted in examples, the remedy that its refusal names.
@@ -42,35 +29,14 @@ REMEDY = {
 }
 
 
-def finish(trainer: Trainer) -> Trainer:
-    for _ in trainer:
-        pass
-    return trainer
-
-
-def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
-    return {key: value.clone() for key, value in trainer.model.state_dict().items()}
-
-
-def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
-
-
 # --- what every sampler promises ---
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_at_its_neutral_setting_every_sampler_is_sgd(make, name):
-    spec, budget = neutral(name)
+    _, budget = contract.neutral(name)
     assert budget == 1
-    sgd = finish(make("sgd", "standard|mixup", budget=1, epochs=3))
-    same = finish(make(spec, "standard|mixup", budget=1, epochs=3))
-    assert equal(weights(same), weights(sgd))
-    assert torch.equal(same.history.counts, sgd.history.counts)
-    for ours, full in zip(same.history.rows, sgd.history.rows, strict=True):
-        assert {key: ours[key] for key in ("t", "accuracy", "loss", "train_loss")} == {
-            key: full[key] for key in ("t", "accuracy", "loss", "train_loss")
-        }
+    assert contract.is_neutral(make, name) == ""
 
 
 @pytest.mark.parametrize("name", BUDGETED)
@@ -140,82 +106,22 @@ def test_the_state_of_every_sampler_goes_through_a_file(make, name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_the_state_of_every_sampler_is_changed_in_place(make, name):
-    trainer = make(name, budget=1)
-    places = {key: value.data_ptr() for key, value in trainer.sampler.state_dict().items()}
-    finish(trainer)
-    assert {key: value.data_ptr() for key, value in trainer.sampler.state_dict().items()} == places
+@pytest.mark.parametrize(
+    "kept",
+    [
+        *(contract.answers_whole, contract.keeps_its_state_in_place, contract.leaves_global_random_states),
+        *(contract.follows_the_common_order, contract.repeats_itself, contract.has_a_card),
+    ],
+)
+def test_what_every_sampler_promises(make, name, kept):
+    assert kept(make, name) == ""
 
 
 @pytest.mark.parametrize("spec", [*ALL, "gnorm(tau_min=0.5)", "online_batch(recompute=1)", "SB(official=True)"])
 def test_whatever_changes_in_a_sampler_is_its_state(make, spec):
     """What is no tensor is in no checkpoint."""
-    trainer = make(
-        spec, budget=1 if spec in FULL else 0.6, unit="backward" if spec in [*FULL, "selective_backprop"] else "cost"
-    )
-
-    def rest() -> dict:
-        passing = "told"  # between a choice and the question for it, within a step
-        state = vars(trainer.sampler).items()
-        return {key: value for key, value in state if not isinstance(value, torch.Tensor) and key != passing}
-
-    before = rest()
-    finish(trainer)
-    assert rest() == before
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_no_sampler_touches_global_random_states(make, name):
-    trainer = make(name, budget=1 if name in FULL else 0.5, epochs=3)
-    sampler, called = trainer.sampler, set()
-
-    def states() -> list[str]:
-        return [str(torch.get_rng_state().tolist()), str(random.getstate()), str(np.random.get_state())]  # noqa: NPY002
-
-    def watched(hook):
-        original = getattr(sampler, hook)
-
-        def call(*args):
-            before, result = states(), original(*args)
-            assert states() == before
-            called.add(hook)
-            return result
-
-        return call
-
-    hooks = ("plan", "candidates", "select", "reduce", "update")
-    for hook in hooks:
-        setattr(sampler, hook, watched(hook))
-    finish(trainer)
-    assert called == set(hooks)
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_every_sampler_is_shown_its_plan_in_the_common_order(make, name):
-    trainer = make(name, budget=1 if name in FULL else 0.4, seed=5)
-    select, shown = trainer.sampler.select, []
-
-    def watched(pool, score):
-        shown.extend(zip(pool.epoch.tolist(), pool.index.tolist(), strict=True))
-        return select(pool, score)
-
-    trainer.sampler.select = watched
-    finish(trainer)
-    epochs = sorted({epoch for epoch, _ in shown})
-    assert len(epochs) > 1
-    for epoch in epochs:
-        position = permutation(5, Stream.ORDER, epoch, 200).argsort()  # of each example in sgd's epoch
-        rows = position[[index for of, index in shown if of == epoch]]
-        assert (rows.diff() > 0).all()  # some of sgd's rows, each once, in sgd's order
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_every_sampler_repeats_itself_and_heeds_the_seed(make, name):
-    budget = 1 if name in FULL else 0.5
-    one, same, other = (finish(make(name, "standard", budget=budget, epochs=4, seed=seed)) for seed in (1, 1, 2))
-    assert equal(weights(one), weights(same))
-    assert torch.equal(one.history.counts, same.history.counts)
-    assert not equal(weights(one), weights(other))
+    settings = {} if spec in [*FULL, "selective_backprop"] else {"budget": 0.6, "unit": "cost"}
+    assert contract.changes_only_tensors(make, spec, **settings) == ""
 
 
 # --- unif ---

@@ -9,11 +9,11 @@ import nbformat.v4
 import pytest
 
 from iskit.augment import Pipeline
-from iskit.cli import read_settings
 from iskit.errors import InputError
 from iskit.inputs import read_yaml
 from iskit.samplers import samplers
 from iskit.study.experiment import BYSTANDERS, Experiment, check_names, parameters_cell
+from iskit.views.words import read_settings
 
 FIELDS = {f.name: f for f in dataclasses.fields(Experiment)}
 

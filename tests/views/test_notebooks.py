@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -82,6 +83,13 @@ def test_run_notebook_has_the_parameters_of_an_experiment():
     [cell] = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     assert cell.source == parameters_cell()
     assert assignments(cell.source) == Experiment().to_dict()
+
+
+def test_papermill_lists_every_parameter_of_the_run_notebook():
+    """It passes over a line with a second "="."""
+    done = CliRunner().invoke(papermill_command, ["--help-notebook", str(ROOT / "notebooks" / "run.ipynb")])
+    listed = [line.split(":")[0].strip() for line in done.output.splitlines() if re.match(r"  \w+: ", line)]
+    assert listed == list(Experiment.help())
 
 
 @pytest.mark.notebooks
