@@ -90,22 +90,33 @@ def declared() -> str:
     found = []
     for path in sorted([*PACKAGE.glob("[!.]*/*.py")]):
         if path.parent.name in ("samplers", "augment", "models", "data") or path.name == "schedules.py":
-            tree = ast.parse(path.read_text(encoding="utf-8"))
-            found.append([path.relative_to(PACKAGE).as_posix(), ast.get_docstring(tree), *_declarations(tree)])
+            found.append([path.relative_to(PACKAGE).as_posix(), *_declarations(path.read_text(encoding="utf-8"))])
     return files.digest(found)
 
 
-def _declarations(tree: ast.Module) -> Iterator[list[str | None]]:
+def _declarations(text: str) -> Iterator[str | None]:
+    """Of a file: as text, for how trees are written down changes with Python's version."""
+    tree, lines = ast.parse(text), text.splitlines()
+
+    def head(node: ast.ClassDef | ast.FunctionDef) -> str:
+        first = min([node.lineno, *(one.lineno for one in node.decorator_list)])
+        return "\n".join(lines[first - 1 : max(node.lineno, node.body[0].lineno - 1)])
+
+    def whole(node: ast.stmt) -> str:
+        return "\n".join(lines[node.lineno - 1 : node.end_lineno])
+
+    yield ast.get_docstring(tree)
     for node in tree.body:
         match node:
             case ast.ClassDef():
                 fields = [one for one in node.body if isinstance(one, ast.AnnAssign)]
-                made = [one.args for one in node.body if isinstance(one, ast.FunctionDef) and one.name == "__init__"]
-                yield [ast.get_docstring(node), *map(ast.dump, [*node.bases, *node.decorator_list, *fields, *made])]
+                made = [one for one in node.body if isinstance(one, ast.FunctionDef) and one.name == "__init__"]
+                yield from (head(node), ast.get_docstring(node), *map(head, made))
+                yield from map(whole, fields)
             case ast.FunctionDef() if node.decorator_list:
-                yield [ast.get_docstring(node), *map(ast.dump, [*node.decorator_list, node.args])]
+                yield from (head(node), ast.get_docstring(node))
             case ast.Assign() | ast.AnnAssign():  # defaults may be named
-                yield [ast.dump(node)]
+                yield whole(node)
 
 
 @functools.cache
