@@ -11,10 +11,7 @@ from iskit.cli.app import command
 from iskit.views.console import console
 
 
-@command(
-    "clean quickstart",
-    "clean quickstart --failed --older-than 7 --yes",
-)
+@command("clean quickstart", "clean quickstart --failed --older-than 7 --yes")
 def clean(
     study: Annotated[str, typer.Argument(help="a folder under outputs/")],
     failed: Annotated[
@@ -46,10 +43,7 @@ def clean(
     console.print(told if yes or not found else f"{told}; to delete them add --yes")
 
 
-@command(
-    "pack quickstart quickstart.zip",
-    "pack samplers outputs/reference/samplers.zip --block tight",
-)
+@command("pack quickstart quickstart.zip", "pack samplers outputs/reference/samplers.zip --block tight")
 def pack(
     study: Annotated[str, typer.Argument(help="a folder under outputs/")],
     path: Annotated[Path, typer.Argument(help="the file to write, ending in .zip")],

@@ -11,9 +11,7 @@ from iskit.errors import InputError
 from iskit.views.console import console, read_results, show_tables
 
 
-@command(
-    "status quickstart",
-)
+@command("status quickstart")
 def status(study: Annotated[str, typer.Argument(help="a folder under outputs/")]) -> None:
     """Show how a study stands, from any machine: what is done, running, failed, missing; time left; accuracy so far."""
     from iskit.study.status import SHOWN, standing
@@ -53,8 +51,12 @@ def results(
     from iskit.study import packed
     from iskit.study.folders import check_study
 
-    if study is not None and not study.endswith(packed.ENDING) and not packed.boxes(files.root() / "outputs", study):
-        check_study(study)
+    if study is not None and not study.endswith(packed.ENDING):
+        try:
+            check_study(study)
+        except InputError:
+            if not packed.boxes(files.root() / "outputs", study):
+                raise
     frame = read_results(study)
     if frame.empty:
         return
@@ -75,10 +77,7 @@ def results(
     show_tables([tables.Fitted(view, names, tables.ACCURACY if columns else "", whole="" if columns else "--csv")])
 
 
-@command(
-    "verdict quickstart",
-    "verdict params/samplers.yaml --markdown > verdict.md",
-)
+@command("verdict quickstart", "verdict params/samplers.yaml --markdown > verdict.md")
 def verdict(
     study: Annotated[str, typer.Argument(help="a study's YAML file with contrasts, or a folder under outputs/")],
     contrast: Annotated[str | None, typer.Option(help="one of its contrasts; default: all")] = None,
@@ -95,10 +94,7 @@ def verdict(
     show_verdict(found)
 
 
-@command(
-    "compare table2",
-    "compare table1 --study small-table1 --latex > table1.tex",
-)
+@command("compare table2", "compare table1 --study small-table1 --latex > table1.tex")
 def compare(
     table: Annotated[str, typer.Argument(help="a table of the paper: table1 to table6")],
     study: Annotated[str | None, typer.Option(help="a folder under outputs/, or a packed file; default: all")] = None,
@@ -119,9 +115,7 @@ def compare(
             console.print(Fitted(view, ["data", "schedule", "augmentation", "method", "budget"]))
 
 
-@command(
-    "report outputs/quickstart/quickstart.ipynb outputs/quickstart/report.html",
-)
+@command("report outputs/quickstart/quickstart.ipynb outputs/quickstart/report.html")
 def report(
     notebook: Annotated[Path, typer.Argument(help="an executed notebook")],
     path: Annotated[Path, typer.Argument(help="the file to write, ending in .html")],

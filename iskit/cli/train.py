@@ -107,10 +107,7 @@ def sweep(
         raise typer.Exit(max(codes))
 
 
-@command(
-    "tune params/fair/digits.yaml --dry-run",
-    "tune params/fair/digits.yaml --workers 2",
-)
+@command("tune params/fair/digits.yaml --dry-run", "tune params/fair/digits.yaml --workers 2")
 def tune(
     file: Annotated[Path, typer.Argument(help="a study's YAML file with a section tune")],
     workers: Annotated[int | None, typer.Option(help="processes at once; default: by cores, or GPUs")] = None,
@@ -151,11 +148,7 @@ def tune(
     console.print(f"to train what was chosen: iskit sweep {tuning.final}", soft_wrap=True)
 
 
-@command(
-    "bench",
-    "bench train --smoke",
-    "bench sweep --data ../shared/data/cifar10-jpeg",
-)
+@command("bench", "bench train --smoke", "bench sweep --data ../shared/data/cifar10-jpeg")
 def bench(
     part: Annotated[str, typer.Argument(help="train, augment, select, sweep or all")] = "all",
     data: Annotated[str, typer.Option(help="folder of parquet files of colour images")] = "../shared/data/cifar10-jpeg",
