@@ -69,6 +69,7 @@ def filling(frame: pd.DataFrame, under_way: Mapping[Experiment, Sequence[tuple[f
         figure.update_xaxes(title_text="budget spent", tickformat=".0%", range=[0, 1.03])
     figure.update_yaxes(title_text=plots.ACCURACY)
     entries = len(samplers) + (len(augments) if len(augments) > 1 else 0)
-    return plots.styled(figure, "While training", max(plots.ROW_HEIGHT, 140 + 20 * entries)).update_layout(
-        showlegend=True
-    )
+    # Below, where it has the whole width: beside the plot it would leave a phone nothing of that.
+    below = {"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"}
+    height = max(plots.ROW_HEIGHT, 300 + 12 * entries)
+    return plots.styled(figure, "While training", height).update_layout(showlegend=True, legend=below, margin_t=50)

@@ -68,6 +68,7 @@ class Panel:
         self.views: dict[Any, tuple[ipw.Widget, Callable[[], None]]] = {}
         self.sweep: Sweep | None = None
         self.thread: threading.Thread | None = None
+        self.training = False
         self.under_way: dict[Experiment, list[tuple[float, float]]] = {}
         self.drawn = 0  # finished runs that the views show
         self.closed = False
@@ -132,10 +133,6 @@ class Panel:
         for work in (self._count, self._warm, self._remind):
             threading.Thread(target=work, daemon=True).start()
 
-    @property
-    def training(self) -> bool:
-        return self.thread is not None and self.thread.is_alive()
-
     def run(self) -> None:
         """Trains the chosen runs in the background; what cannot work is said at the control."""
         if self.training:
@@ -150,6 +147,7 @@ class Panel:
         self.run_button.disabled, self.stop_button.disabled = True, False
         self.bar.value, self.bar.bar_style = 0.0, ""
         self._say("starting")
+        self.training = True
         self.thread = threading.Thread(target=self._follow, args=(self.sweep,), daemon=True)
         self.thread.start()
 
@@ -240,7 +238,7 @@ class Panel:
         self._draw(read=len(done) > self.drawn)
         self.run_button.disabled, self.stop_button.disabled = False, True
         self._say(word, bad)
-        self.thread = None
+        self.training = False
         if not refused:
             self.asked.set()
 
