@@ -5,6 +5,7 @@ import glob
 import hashlib
 import json
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,14 +45,19 @@ def located(path: str, data_dir: Path) -> Path:
     return under if os.path.exists(under) else root() / path  # unlike Path.exists, which may raise
 
 
-def write(path: Path, save: Callable[[Path], Any]) -> None:
-    """Calls `save` on a temporary name beside `path`, flushes it to the disk and renames it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def write(
+    path: Path, save: Callable[[Path], Any], mark: str = "", place: Callable[[Path, Path], Any] = os.replace
+) -> None:
+    """Calls `save` on a temporary name beside `path`, flushes it to the disk and renames it.
+
+    mark: what the temporary name bears, this host and process unless given; place: what renames it.
+    """
+    temporary = path.with_name(f".{path.name}.{mark or f'{socket.gethostname()}.{os.getpid()}'}.tmp")
     try:
         save(temporary)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        temporary.replace(path)
+        place(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -65,8 +71,11 @@ def remove_temporaries(path: Path) -> None:
 def remove_orphans(path: Path) -> None:
     """The temporaries that processes left of `path` which live no more: for files that are written without a lock."""
     for temporary in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        host, _, process = temporary.name[len(path.name) + 2 : -len(".tmp")].rpartition(".")
+        if host not in ("", socket.gethostname()):  # whether it lives is known there alone
+            continue
         try:
-            os.kill(int(temporary.suffixes[-2][1:]), 0)
+            os.kill(int(process), 0)
         except (ProcessLookupError, ValueError, OverflowError):
             temporary.unlink(missing_ok=True)
         except PermissionError:  # it lives, and is another user's
@@ -82,8 +91,13 @@ def write_text(path: Path, text: str) -> None:
     write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=1) + "\n")
+def write_json(path: Path, value: Any, mark: str = "") -> None:
+    write(path, lambda temporary: save_json(temporary, value), mark)
+
+
+def save_json(path: Path, value: Any) -> None:
+    """Under that very name: what `write` calls."""
+    path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:

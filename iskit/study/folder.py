@@ -5,6 +5,7 @@ What a process wrote about itself may have been overtaken by its end. So nobody 
 
 import os
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,10 +14,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from iskit import files
 from iskit.errors import InputError
+from iskit.study.writer import SILENCE, Busy, Writer, heard, silence, who
 
 STATES = ("running", "stopped", "failed", "finished")  # that a process writes
 FILES = (
@@ -34,25 +36,45 @@ ROOM = 1 << 20  # bytes that must be free for runs to begin
 GRACE = 1.0  # seconds: whoever looks whether a folder is held, holds it for a moment
 
 
-class Busy(InputError):
-    """Another process trains this run just now."""
-
-
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """The folder, made if need be, is this process's alone. Busy if another has it, InputError if it can't be made."""
+def locked(path: Path, take_over: bool = False) -> Iterator[Writer]:
+    """The folder, made if need be, is this process's alone: its writer. Busy if another has it, InputError if it can't
+    be made. take_over: of one that holds the lock but has been silent for long, frozen or on a machine that is gone."""
     lock = FileLock(path / "run.lock")
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=GRACE, poll_interval=GRACE / 20)
+        _acquire(lock, GRACE)
     except Timeout:
-        raise Busy(f"{path} is being trained by another process: wait for it, or change seed") from None
+        if not (take_over and silent(path)):
+            raise Busy(f"{path} is being trained by another process{holder(path)}") from None
     except OSError as error:
         raise unwritable(path, error) from None
     try:
-        yield
+        if heard(path):
+            raise Busy(f"{path} is being trained by another process{holder(path)}")
+        yield Writer(path)
     finally:
         lock.release()
+
+
+def _acquire(lock: BaseFileLock, seconds: float) -> None:
+    with warnings.catch_warnings():  # where there are no locks, the file itself is one: it outlives its process
+        warnings.filterwarnings("ignore", "flock not supported")
+        lock.acquire(timeout=seconds, poll_interval=GRACE / 20)
+
+
+def silent(path: Path) -> bool:
+    """Whether who holds that folder has given no sign of life for long: frozen, or its machine is gone."""
+    return silence(path) > SILENCE
+
+
+def holder(path: Path) -> str:
+    """Who trains there, as far as known, and what to do: the end of a message."""
+    known = told(path)
+    named = f" ({who(known)})" if "host" in known else ""
+    if silent(path) and known["state"] == "running":
+        return f"{named}, silent for {silence(path) / 60:.0f} min: if that is gone, `iskit sweep --take-over` goes on"
+    return f"{named}: wait for it, or change seed"
 
 
 def unwritable(path: Path, error: OSError) -> InputError:
@@ -73,29 +95,34 @@ def check_room(path: Path) -> None:
 
 def held(path: Path) -> bool:
     """Whether a process trains there now."""
-    lock = FileLock(path / "run.lock")
     if not (path / "run.lock").is_file():
-        return False
+        return heard(path)
+    lock = FileLock(path / "run.lock")
     try:
-        lock.acquire(timeout=0)
+        _acquire(lock, 0)
     except Timeout:
         return True
     except OSError as error:  # may not be opened: nor could anybody train
         _let_pass(error)
         return False
     lock.release()
-    return False
+    return heard(path)
 
 
 def status_of(path: Path, mine: bool = False) -> dict[str, Any]:
     """The truth about a run: `state`, and what is known of t (where it is), saved (t of its checkpoint), error, at,
-    and by whom that was said: host, process. mine: the caller holds the folder.
+    and by whom that was said: host, process, began. mine: the caller holds the folder.
 
-    new: nothing was begun; running: by a process that lives; stopped, failed: as it says; killed: its process ended
-    without a word; damaged: it was finished, but `error` is no longer whole; finished: all that it found is there.
+    new: nothing was begun; running: by a process that lives, or one that holds the lock and is silent: `error` says so;
+    stopped, failed: as it says; killed: its process ended without a word; damaged: it was finished, but `error` is no
+    longer whole; finished: all that it found is there.
     """
     known = told(path)
     if known["state"] != "new" and not mine and held(path):
+        if known["state"] == "running" and silent(path):
+            known["error"] = (
+                f"silent for {silence(path) / 60:.0f} min: if that is gone, iskit sweep --take-over goes on"
+            )
         known["state"] = "running"
     elif known["state"] == "running":
         known = told(path)  # its last word, if it ended while we looked

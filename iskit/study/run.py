@@ -2,8 +2,6 @@
 
 import errno
 import functools
-import os
-import socket
 import time
 import warnings
 import zipfile
@@ -26,6 +24,7 @@ from iskit.study.experiment import Experiment
 from iskit.study.machine import decided
 from iskit.study.parts import build, canonical, choose, load, parts, revisions, source
 from iskit.study.summary import summary
+from iskit.study.writer import Overtaken, Writer
 from iskit.training import probe
 from iskit.training.trainer import Trainer
 
@@ -58,8 +57,10 @@ class Run:
     Leave the loop to stop: a checkpoint is written and the next Run of the same experiment goes on from it. (Close the
     iterator, to hear if that could not be written.) What is damaged in the folder is told, and trained anew.
     InputError, before anything is written, for an experiment that cannot work, for a folder whose data set has changed
-    since, and, as Busy, while another process trains it; Unsaved when the disk takes no more.
-    plan: hash of the study file that the experiment comes from; kept in its result.
+    since, and, as Busy, while another process trains it, or when another has taken it over; Unsaved when the disk takes
+    no more.
+    plan: hash of the study file that the experiment comes from; kept in its result. take_over: whether to go on for a
+    process that holds the run but has given no sign of life for a minute.
     """
 
     def __init__(
@@ -68,8 +69,9 @@ class Run:
         outputs: Path | None = None,
         checkpoint_seconds: float = 60.0,
         plan: str | None = None,
+        take_over: bool = False,
     ):
-        self.experiment, self.plan = experiment, plan
+        self.experiment, self.plan, self.take_over = experiment, plan, take_over
         self.checkpoint_seconds = checkpoint_seconds
         parts(experiment)
         self.specs, self.revisions = canonical(experiment), revisions(experiment)
@@ -140,10 +142,9 @@ class Run:
         left = (self.path / "checkpoint.pt").exists() or any(self.path.glob(".*.tmp"))
         if told and not left and self._says_its_settings():
             return
-        with suppress(InputError, OSError), folder.locked(self.path):  # a folder that may be read only is as good
-            self._remove_temporaries()
-            files.write_text(self.path / "params.yaml", _yaml(self.experiment))
-            self._status("finished", t=1.0)
+        with suppress(InputError, OSError), folder.locked(self.path) as writer:  # may it only be read, that is as good
+            writer.claim("finished", t=1.0)
+            writer.write("params.yaml", self._settings)
             (self.path / "checkpoint.pt").unlink(missing_ok=True)
 
     def _says_its_settings(self) -> bool:
@@ -260,14 +261,15 @@ class Run:
     def _recorded(self, trainer: Trainer, choice: probe.Choice, state: dict[str, Any] | None) -> Iterator[float]:
         """Trains, and keeps the folder true to what happens."""
         saved = trainer.budget.spent(trainer.meter) if state else None  # t of the checkpoint
-        with folder.locked(self.path), self._disk_told(lambda: saved):
+        with folder.locked(self.path, self.take_over) as writer, self._disk_told(writer, lambda: saved):
+            writer.claim("running", saved=saved)
             if self.finished:  # by another process, since we looked
+                writer.say("finished", t=1.0)
                 return
-            self._remove_temporaries()
             if wrong := folder.damage(self.path):
                 self._anew(wrong, "damaged")
                 (self.path / "result.json").unlink()  # it must not vouch for what is written now
-            checkpoint = self.path / "checkpoint.pt"
+                writer.first = True
             e = self.experiment
             origin = {"source": source(e.dataset, files.root() / e.data_dir), "digest": trainer.data.digest}
             about = {"format": FORMAT, "choice": asdict(choice), "data": origin}
@@ -275,51 +277,52 @@ class Run:
             def save() -> None:
                 nonlocal saved
                 t = trainer.budget.spent(trainer.meter)
-                files.write(checkpoint, functools.partial(_save, {**about, "t": t, **trainer.state_dict()}))
+                writer.write("checkpoint.pt", functools.partial(_save, {**about, "t": t, **trainer.state_dict()}))
                 saved = t
 
             def weights(path: Path) -> None:
                 _save({name: value.cpu() for name, value in trainer.model.state_dict().items()}, path)
 
-            files.write_text(self.path / "params.yaml", _yaml(self.experiment))
-            self._status("running", saved=saved)
+            writer.write("params.yaml", self._settings)
             last, kept = time.monotonic(), len(self._models(state["t"] if state else 0.0))
             try:
-                for t in trainer:
-                    for name in self._models(t)[kept:]:
-                        files.write(self.path / name, weights)
-                        kept += 1
-                    yield t
-                    if time.monotonic() - last > self.checkpoint_seconds:
-                        save()
-                        self._status("running", t=t, saved=saved)
-                        last = time.monotonic()
+                with writer.beating():
+                    for t in trainer:
+                        if writer.overtaken:
+                            raise writer.overtaken
+                        for name in self._models(t)[kept:]:
+                            writer.write(name, weights)
+                            kept += 1
+                        yield t
+                        if time.monotonic() - last > self.checkpoint_seconds:
+                            save()
+                            writer.say("running", t=t, saved=saved)
+                            last = time.monotonic()
             except GeneratorExit:  # between two steps, so the state is whole
                 save()
-                self._status("stopped", t=saved, saved=saved)
+                writer.say("stopped", t=saved, saved=saved)
                 raise
-            except OSError:
+            except (OSError, Overtaken):
                 raise
             except BaseException as error:
                 state_now = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
-                with suppress(OSError):  # what happened is more than what could not be written of it
+                with suppress(OSError, Overtaken):  # what happened is more than what could not be written of it
                     if not (self.path / "result.json").exists():  # else the weights alone were asked for
-                        self._keep(trainer)
-                    self._status(state_now, saved=saved, error=str(error), diverged=isinstance(error, Diverged))
+                        self._keep(trainer, writer)
+                    writer.say(state_now, saved=saved, error=str(error), diverged=isinstance(error, Diverged))
                 raise
-            self._keep(trainer)
-            files.write(self.path / "correct.npy", _saver(np.packbits(trainer.correct.cpu().numpy())))
+            self._keep(trainer, writer)
+            writer.write("correct.npy", _saver(np.packbits(trainer.correct.cpu().numpy())))
             # Last, for it is what makes the run finished.
             asked = {"specs": self.specs, "revisions": self.revisions, "plan": self.plan, "data": origin}
-            found = {**summary(trainer), **asked}
-            files.write_json(self.path / "result.json", found)
-            with suppress(OSError):  # the next who opens the folder does it
-                self._status("finished", t=1.0)
-                checkpoint.unlink(missing_ok=True)
+            writer.publish({**summary(trainer), **asked})
+            with suppress(OSError, Overtaken):  # the next who opens the folder does it
+                writer.say("finished", t=1.0)
+                (self.path / "checkpoint.pt").unlink(missing_ok=True)
                 (self.path / "error.log").unlink(missing_ok=True)
 
     @contextmanager
-    def _disk_told(self, saved: Callable[[], float | None]) -> Iterator[None]:
+    def _disk_told(self, writer: Writer, saved: Callable[[], float | None]) -> Iterator[None]:
         """A disk that takes no more becomes Unsaved. saved: gives the t of the checkpoint, None if there is none."""
         try:
             yield
@@ -329,24 +332,20 @@ class Run:
             if kept is not None:
                 left = f"saved is t={kept:.3f}, and the same command goes on from there"
             text = f"{self.path} cannot be written ({error.strerror or error}), so the run has ended: {left}"
-            with suppress(OSError):
-                self._status("failed", saved=kept, error=text)
+            with suppress(OSError, Overtaken):
+                writer.say("failed", saved=kept, error=text)
             raise Unsaved(text) from error
 
-    def _remove_temporaries(self) -> None:
-        for left in self.path.glob(".*.tmp"):  # by a process that was killed while it wrote
-            left.unlink()
+    def _settings(self, path: Path) -> None:
+        import yaml
 
-    def _keep(self, trainer: Trainer) -> None:
+        path.write_text(yaml.safe_dump(self.experiment.to_dict(), sort_keys=False), encoding="utf-8")
+
+    def _keep(self, trainer: Trainer, writer: Writer) -> None:
         """What was learnt so far."""
-        files.write(self.path / "history.parquet", trainer.history.frame().to_parquet)
-        files.write(self.path / "counts.npy", _saver(trainer.history.counts.cpu().numpy()))
-        files.write(self.path / "sample.parquet", trainer.sample.frame().to_parquet)
-
-    def _status(self, state: str, **more: Any) -> None:
-        now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        by = {"host": socket.gethostname(), "process": os.getpid()}
-        files.write_json(self.path / "status.json", {"state": state, "at": now, **by, **more})
+        writer.write("history.parquet", trainer.history.frame().to_parquet)
+        writer.write("counts.npy", _saver(trainer.history.counts.cpu().numpy()))
+        writer.write("sample.parquet", trainer.sample.frame().to_parquet)
 
 
 def _save(value: Any, path: Path) -> None:
@@ -362,9 +361,3 @@ def _saver(array: np.ndarray) -> Callable[[Path], None]:
             np.save(file, array)
 
     return save
-
-
-def _yaml(experiment: Experiment) -> str:
-    import yaml
-
-    return yaml.safe_dump(experiment.to_dict(), sort_keys=False)

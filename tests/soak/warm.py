@@ -22,7 +22,7 @@ import torch
 from iskit.study.run import Run
 
 torch.set_num_threads(1)
-Run.__init__.__defaults__ = (None, 0.0, None)  # a checkpoint after every step: there is always one to lose
+Run.__init__.__defaults__ = (None, 0.0, None, False)  # a checkpoint after every step: there is always one to lose
 PATHS = {"open": 1, "os.rename": 2, "os.remove": 1, "os.mkdir": 1}  # audited events, and how many paths they begin with
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 

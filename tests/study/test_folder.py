@@ -25,6 +25,7 @@ from iskit.errors import Diverged, InputError, Unsaved
 from iskit.study.experiment import Experiment
 from iskit.study.folder import Busy, status_of
 from iskit.study.run import Run
+from iskit.study.writer import Writer
 
 TINY = {"dataset": "digits(limit=100)", "model": "cnn(width=4)", "epochs": 2, "evals": 2, "budget": 0.9}
 
@@ -287,10 +288,10 @@ def full(monkeypatch, *names: str) -> None:
     """From now on files of these names do not fit on the disk."""
     write = files.write
 
-    def refuse(path, save):
+    def refuse(path, save, *how):
         if path.name in names:
             raise OSError(28, "No space left on device")
-        write(path, save)
+        write(path, save, *how)
 
     monkeypatch.setattr(files, "write", refuse)
 
@@ -322,14 +323,14 @@ def test_a_full_disk_at_any_write_is_told(name, stopped, monkeypatch):
 
 def test_a_full_disk_after_the_result_is_nothing(stopped, monkeypatch):
     with monkeypatch.context() as patch:
-        write = Run._status
+        write = Writer.say
 
         def last(self, word, **more):
             if word == "finished":
                 raise OSError(28, "No space left on device")
             write(self, word, **more)
 
-        patch.setattr(Run, "_status", last)
+        patch.setattr(Writer, "say", last)
         assert stopped.train()["steps"] > 3
     assert state(stopped) == "finished"
 
