@@ -69,6 +69,19 @@ def sweep(
     notebook: Annotated[
         bool, typer.Option("--notebook", help="leave an executed run.ipynb in each run's folder")
     ] = False,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="go on with runs whose process holds them and has long been silent")
+    ] = False,
+    engine: Annotated[
+        str, typer.Option(help="local: here; ray: on a cluster; slurm: as jobs; docs/engines.md")
+    ] = "local",
+    address: Annotated[str | None, typer.Option(help="ray: HOST:PORT of a running cluster; default: one here")] = None,
+    cpus: Annotated[float | None, typer.Option(help="of each worker (ray), of each job (slurm)")] = None,
+    gpus: Annotated[float | None, typer.Option(help="of each worker (ray; may be 0.5), of each job (slurm)")] = None,
+    jobs: Annotated[int, typer.Option(help="slurm: how many, many runs each")] = 1,
+    minutes: Annotated[int, typer.Option(help="slurm: of each job; what is left then goes on in its next life")] = 110,
+    partition: Annotated[str | None, typer.Option(help="slurm: where")] = None,
+    text_only: Annotated[bool, typer.Option("--print", help="slurm: print the job's text, submit nothing")] = False,
 ) -> None:
     """Train a study file, or every combination of settings that are lists, `seeds=3` among them; finished runs stay.
 
@@ -78,6 +91,7 @@ def sweep(
     Several study files are checked together and trained one after another.
     """
     plans = read_plans(settings, block or [])  # first, for what follows imports torch
+    from iskit import engines
     from iskit.study import plan
     from iskit.study.sweep import Sweep
     from iskit.views.console import add_notebooks, announce, train_all
@@ -85,22 +99,26 @@ def sweep(
 
     if notebook:
         check_notebook()
+    options = engines.Options(address, cpus, gpus, jobs, minutes, partition, text_only)
     sweeps = [
-        Sweep(one.experiments, workers, retries=retries, plan=one.digest or None, blocks=one.blocks) for one in plans
+        Sweep(one.experiments, workers, None, retries, one.digest or None, one.blocks, take_over=take_over)
+        for one in plans
     ]
     plan.check(plans, sweeps[0].outputs)
-    for one, many in zip(plans, sweeps, strict=True):
-        announce(one.study, many)
-    if dry_run:
-        return
-    for one, many in zip(plans, sweeps, strict=True):
-        plan.keep(one, many.outputs)
-    codes = []
-    for many in sweeps:
-        own = [run.path for run in many.runs()]
-        codes.append(train_all(many, partial(show_results, many.experiments[0].study, own)))
-        if codes[-1] > 1:
-            break
+    with engines.engine(engine, options) as train:
+        for one, many in zip(plans, sweeps, strict=True):
+            announce(one.study, many)
+        if dry_run:
+            return
+        for one, many in zip(plans, sweeps, strict=True):
+            plan.keep(one, many.outputs)
+        codes = []
+        for many in sweeps:
+            own = [run.path for run in many.runs()]
+            show = partial(show_results, many.experiments[0].study, own)
+            codes.append(train(many, partial(train_all, many, show)))
+            if codes[-1] > 1:
+                break
     if notebook and max(codes) <= 1:
         add_notebooks([run for many in sweeps for run in many.runs() if run.finished])
     if max(codes):

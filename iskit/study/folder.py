@@ -43,7 +43,7 @@ def locked(path: Path, take_over: bool = False) -> Iterator[Writer]:
     lock = FileLock(path / "run.lock")
     try:
         path.mkdir(parents=True, exist_ok=True)
-        _acquire(lock, GRACE)
+        acquire(lock, GRACE)
     except Timeout:
         if not (take_over and silent(path)):
             raise Busy(f"{path} is being trained by another process{holder(path)}") from None
@@ -57,7 +57,8 @@ def locked(path: Path, take_over: bool = False) -> Iterator[Writer]:
         lock.release()
 
 
-def _acquire(lock: BaseFileLock, seconds: float) -> None:
+def acquire(lock: BaseFileLock, seconds: float) -> None:
+    """Waits for it for so long; Timeout if that was in vain."""
     with warnings.catch_warnings():  # where there are no locks, the file itself is one: it outlives its process
         warnings.filterwarnings("ignore", "flock not supported")
         lock.acquire(timeout=seconds, poll_interval=GRACE / 20)
@@ -99,7 +100,7 @@ def held(path: Path) -> bool:
         return heard(path)
     lock = FileLock(path / "run.lock")
     try:
-        _acquire(lock, 0)
+        acquire(lock, 0)
     except Timeout:
         return True
     except OSError as error:  # may not be opened: nor could anybody train

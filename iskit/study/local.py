@@ -7,19 +7,22 @@ import queue
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from multiprocessing.util import Finalize
-from typing import Any
+from typing import Any, Protocol
 
 Work = Callable[[Any, Callable[[Any], None], threading.Event], Any]
 
 
 @dataclass(frozen=True)
 class Died:
-    """In place of an answer: the process ended amid a task. code: as multiprocessing gives it, -9 for SIGKILL."""
+    """In place of an answer: the process ended amid a task.
+
+    code: as multiprocessing gives it, -9 for SIGKILL; None where its whole machine is gone.
+    """
 
     code: int | None
 
@@ -36,6 +39,20 @@ class Answer:
     """What the work gave: the task is done."""
 
     what: Any
+
+
+class Crew(Protocol):
+    """What a sweep asks of processes that do its work, wherever they are, see `Pool`."""
+
+    @property
+    def idle(self) -> Sequence[Any]: ...
+    @property
+    def busy(self) -> Sequence[Any]: ...
+    def lent(self) -> "AbstractContextManager[Crew]": ...
+    def fill(self, tasks: int) -> None: ...
+    def give(self, task: Any) -> None: ...
+    def stop(self) -> None: ...
+    def hear(self, seconds: float) -> "list[tuple[Any, News | Answer | Died]]": ...
 
 
 @dataclass

@@ -6,23 +6,24 @@ Both change the last bits of a run, and seconds are compared within a study.
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from iskit import files
 from iskit.data import datasets
 from iskit.models import models
 from iskit.study.experiment import Experiment
-from iskit.study.folder import unwritable
+from iskit.study.folder import acquire, unwritable
 from iskit.training import probe
 from iskit.training.probe import Choice
 
 FILE = "machine.json"
+PATIENCE = 600.0  # seconds for another process to measure
 
 
 def cores() -> int:
@@ -55,7 +56,8 @@ def decided(experiment: Experiment, folder: Path, measure: Callable[[], Choice])
         lock = FileLock(folder / "machine.lock")
         with _writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
+            with suppress(Timeout):  # held for ever, where it outlived its process
+                acquire(lock, PATIENCE)
         try:
             choices = _read(path, told=True)
             choice = choices.get(name) or measure()

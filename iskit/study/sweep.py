@@ -4,6 +4,7 @@ import gc
 import threading
 import time
 import traceback
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
@@ -20,7 +21,7 @@ from iskit.errors import Diverged, InputError, Unsaved
 from iskit.study import folder
 from iskit.study.experiment import Experiment
 from iskit.study.grid import kinds
-from iskit.study.local import Answer, Died, News, Pool, broken_by
+from iskit.study.local import Answer, Crew, Died, News, Pool, broken_by
 from iskit.study.machine import cores, decided, gpus, kind, known_choice
 from iskit.study.packed import boxes
 from iskit.study.parts import build, choose, load, parts
@@ -55,8 +56,9 @@ class Sweep:
     itself.
     workers: processes at once; None: as many as the cores allow with the threads that the runs use, and on a machine
     with GPUs one for each. plan: hash of the study file that the experiments come from; kept in each result. blocks: of
-    that file: which of them what cannot work stands in. pool: of `warm_pool`, for one sweep at a time, left
-    open; None: its own.
+    that file: which of them what cannot work stands in. pool: of `warm_pool`, or an engine's, for one sweep at a time,
+    left open; None: its own. take_over: whether to go on with runs that a process holds which has given no sign of life
+    for a minute: it is frozen, or its machine is gone.
     Raises InputError, before any run is trained, if one of them cannot work.
     """
 
@@ -68,7 +70,8 @@ class Sweep:
         retries: int = 1,
         plan: str | None = None,
         blocks: Mapping[str, Sequence[Experiment]] | None = None,
-        pool: Pool | None = None,
+        pool: Crew | None = None,
+        take_over: bool = False,
     ):
         for name, value, lowest in (("workers", workers, 1), ("retries", retries, 0)):
             if value is not None and value < lowest:
@@ -76,9 +79,10 @@ class Sweep:
         self.experiments = list(experiments)
         self.outputs = outputs or files.root() / "outputs"
         self.workers, self.retries, self.plan = workers, retries, plan
-        self.blocks, self.pool = blocks or {}, pool
+        self.blocks, self.pool, self.take_over = blocks or {}, pool, take_over
         self.failed: dict[int, str] = {}  # numbers of runs, and why
         self._stop = threading.Event()
+        self._silent: set[int] = set()  # runs of which that was told
 
     @cached_property
     def packed(self) -> dict[str, float]:
@@ -173,6 +177,8 @@ class Sweep:
                                 waiting.append(task.number)
                             else:
                                 yield self._failed(task.number, why)
+                        case Died(None):  # its machine is gone: no fault of the run
+                            waiting.append(task.number)
                         case Died(code):
                             tries[task.number] += 1
                             if tries[task.number] <= self.retries:
@@ -180,7 +186,7 @@ class Sweep:
                             elif not self.stopped:
                                 yield self._failed(task.number, f"its process was killed (exit code {code})")
 
-    def _give(self, waiting: list[int], pool: Pool, most: int) -> Iterator[Progress]:
+    def _give(self, waiting: list[int], pool: Crew, most: int) -> Iterator[Progress]:
         """Work for the idle, but for what other processes train or have finished meanwhile."""
         for number in list(waiting):
             if not pool.idle or len(pool.busy) >= most:
@@ -189,9 +195,13 @@ class Sweep:
             if run.finished:
                 waiting.remove(number)
                 yield self._finished(number)
-            elif not folder.held(run.path):
+            elif not folder.held(run.path) or (self.take_over and folder.silent(run.path)):
                 waiting.remove(number)
-                pool.give(Task(number, run.experiment, self.outputs, torch.get_num_threads(), self.plan))
+                threads = torch.get_num_threads()
+                pool.give(Task(number, run.experiment, self.outputs, threads, self.plan, self.take_over))
+            elif folder.silent(run.path) and number not in self._silent:
+                self._silent.add(number)
+                warnings.warn(f"{run.path} is held{folder.holder(run.path)}", stacklevel=2)
 
 
 def given_up(status: Mapping[str, Any]) -> bool:
@@ -264,6 +274,7 @@ class Task:
     outputs: Path
     threads: int
     plan: str | None = None
+    take_over: bool = False
 
 
 @dataclass(frozen=True)
@@ -277,7 +288,7 @@ class Failure:
 def train(task: Task, tell: Callable[[Any], None], stop: threading.Event) -> str | Failure:
     """One run, in a worker: finished, stopped, busy (in another process's hands), or a Failure. Tells Progress."""
     torch.set_num_threads(task.threads)
-    run = Run(task.experiment, task.outputs, plan=task.plan)
+    run = Run(task.experiment, task.outputs, plan=task.plan, take_over=task.take_over)
     shown, told = 0, 0.0
     try:
         with closing(iter(run)) as steps:

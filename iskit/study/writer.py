@@ -127,11 +127,11 @@ def who(by: dict[str, Any]) -> str:
 
 
 def silence(path: Path) -> float:
-    """Seconds since a run's process gave a sign of life."""
-    try:
-        return time.time() - (path / STATUS).stat().st_mtime
-    except OSError:
-        return float("inf")
+    """Seconds since a run's process gave a sign of life; 0 if it has not yet given any."""
+    for name in (STATUS, "run.lock"):
+        with suppress(OSError):
+            return time.time() - (path / name).stat().st_mtime
+    return 0.0
 
 
 def heard(path: Path) -> bool:
