@@ -5,6 +5,7 @@ import fcntl
 import multiprocessing
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,7 @@ class Frozen:
         far.close()
         while state_of(self.process.pid) != "T":
             assert self.process.is_alive()
+            time.sleep(0.005)
 
     def thaw(self) -> str:
         """-> its last word."""

@@ -159,7 +159,7 @@ class RayPool:
                 seat.node, ready, words = ray.get(ref)
             except RayActorError as error:
                 if error.actor_init_failed:
-                    raise InputError(str(error).splitlines()[-1]) from None
+                    raise InputError(str(error).splitlines()[-1].partition(": ")[2]) from None
                 self._bury(seat)
                 if seat.task is not None:
                     lost = isinstance(error, ActorUnavailableError) or not is_alive(seat.node)

@@ -6,17 +6,16 @@ import os
 import shutil
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from frozen import LOCKS, Frozen
-from pool_work import obey
 from run_folders import same
 
 from iskit import files
 from iskit.study import folder, writer
 from iskit.study.experiment import Experiment
 from iskit.study.folder import Busy, held, status_of
-from iskit.study.local import Pool
 from iskit.study.run import Run
 from iskit.study.sweep import Sweep
 from iskit.study.writer import SILENCE, Overtaken, Writer, silence
@@ -107,7 +106,7 @@ def test_a_silent_holder_is_told_and_taken_over_by_command_alone(locks, freeze, 
         one.train()
     many = Sweep([one.experiment], workers=1, outputs=tmp_path)
     with pytest.warns(UserWarning, match="silent for 10 min"):
-        assert list(many._give([0], Pool(obey, []))) == []
+        assert list(many._give([0], SimpleNamespace(idle=[None]))) == []
 
 
 def test_of_two_that_claim_a_run_the_last_is_its_writer(tmp_path):
