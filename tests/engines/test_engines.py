@@ -3,9 +3,13 @@
 import sys
 
 import pytest
+from studies import study
 
 from iskit.engines import Options, engine
 from iskit.errors import InputError
+from iskit.study.local import Answer, Died
+from iskit.study.run import Run
+from iskit.study.sweep import Sweep
 
 
 def test_an_unknown_engine_and_one_that_is_not_installed(monkeypatch):
@@ -23,3 +27,38 @@ def test_amounts_are_above_zero(options):
     [(name, value)] = options.items()
     with pytest.raises(InputError, match=f"{name}={value} must be above 0"):
         Options(**options)
+
+
+class Losing:
+    """A pool of one worker, whose machine is gone three times before it answers."""
+
+    def __init__(self):
+        self.task, self.given = None, 0
+
+    @property
+    def idle(self):
+        return [] if self.task else [self]
+
+    @property
+    def busy(self):
+        return [self] if self.task else []
+
+    def fill(self, tasks):
+        pass
+
+    def give(self, task):
+        self.task, self.given = task, self.given + 1
+
+    def hear(self, seconds):
+        task, self.task = self.task, None
+        if self.given <= 3:
+            return [(task, Died(None))]
+        Run(task.experiment, task.outputs).train()
+        return [(task, Answer("finished"))]
+
+
+def test_a_machine_that_is_gone_counts_as_no_try_of_the_run(tmp_path):
+    many = Sweep(study(6)[:1], outputs=tmp_path, retries=0)
+    many.pool = Losing()
+    assert [news.finished for news in many] == [True]
+    assert (many.failed, many.pool.given) == ({}, 4)

@@ -18,6 +18,7 @@ from iskit.study.local import Answer, Died, News
 from iskit.study.run import Run
 from iskit.study.sweep import Sweep
 
+MANY = 30 if os.environ.get("ISKIT_SOAK_SHORT") else 300
 pytestmark = [
     pytest.mark.engines,
     pytest.mark.filterwarnings("ignore::ResourceWarning"),  # Ray's own
@@ -56,7 +57,7 @@ def cut_power(cluster, node) -> None:
     cluster.remove_node(node, allow_graceful=False)
 
 
-@pytest.mark.parametrize(("runs", "epochs"), [(12, 20), pytest.param(300, 4, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(("runs", "epochs"), [(12, 20), pytest.param(MANY, 4, marks=pytest.mark.soak)])
 def test_a_study_loses_and_doubles_nothing_when_a_machine_dies(
     runs, epochs, cluster, second, warm_workers, tmp_path, record_property
 ):
@@ -86,7 +87,7 @@ def test_a_study_loses_and_doubles_nothing_when_a_machine_dies(
     assert before.items() <= after.items()
     check_same(trained_here(experiments, tmp_path / "here"), tmp_path / "ray")
     assert not list((tmp_path / "ray").rglob(".*.seen"))
-    if runs == 300:
+    if runs == MANY:
         row = {"runs": runs, "kills": 1, "compared": runs, "seconds": round(time.monotonic() - start, 1)}
         record_property("soak", {"what": "ray, a machine of two dies", **row})
 
