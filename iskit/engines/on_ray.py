@@ -30,7 +30,11 @@ def engine(options: Options) -> Iterator[Train]:
     """On a cluster that runs at options.address, or one of this machine alone. InputError if it does not answer."""
     if options.address:
         check_address(options.address)
-    ray.init(options.address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=None)
+    try:
+        ray.init(options.address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError) as error:
+        where = "a cluster of this machine" if options.address is None else f"address={options.address!r}"
+        raise InputError(f"{where} does not answer as Ray ({error}): see `ray status`") from None
 
     def trained(many: Sweep, follow: Callable[[], int]) -> int:
         with RayPool(train, *room(many, options), many.outputs) as pool:

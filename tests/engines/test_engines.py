@@ -4,6 +4,7 @@ import sys
 
 import pytest
 from studies import study
+from test_cli import command  # noqa: F401 - a fixture
 
 from iskit.engines import Options, engine
 from iskit.errors import InputError
@@ -62,3 +63,18 @@ def test_a_machine_that_is_gone_counts_as_no_try_of_the_run(tmp_path):
     many.pool = Losing()
     assert [news.finished for news in many] == [True]
     assert (many.failed, many.pool.given) == ({}, 4)
+
+
+def test_a_wrong_word_is_one_line_and_nothing_is_begun(command, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("PATH", "/nowhere")
+    wrong = {
+        ("--engine", "ray", "--address", "127.0.0.1:1"): "address='127.0.0.1:1' cannot be reached",
+        ("--engine", "slurm"): "engine='slurm' needs sbatch, which is not here",
+        ("--engine", "spark"): "engine='spark' is unknown",
+        ("--engine", "slurm", "--jobs", "0"): "jobs=0 must be above 0",
+    }
+    for words, said in wrong.items():
+        code, out, err = command("sweep", "epochs=1", *words)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert said in err
+    assert not (tmp_path / "outputs").exists()
