@@ -3,7 +3,7 @@
 # make browser, notebooks, engines, soak: a tier      make mutants: each patch there must be noticed by its tests
 PYTHON ?= python3
 BIN := .venv/bin
-TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup
 OUT := outputs/quickstart
 LAB := outputs/lab
 APP := outputs/app

@@ -21,6 +21,7 @@ from iskit.study.sweep import Sweep
 MANY = 30 if os.environ.get("ISKIT_SOAK_SHORT") else 300
 pytestmark = [
     pytest.mark.engines,
+    pytest.mark.xdist_group("ray"),  # one cluster is enough
     pytest.mark.filterwarnings("ignore::ResourceWarning"),  # Ray's own
     pytest.mark.filterwarnings("ignore::FutureWarning:ray"),
 ]

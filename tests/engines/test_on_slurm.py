@@ -20,7 +20,7 @@ MUNGED = Path("/run/munge/munged.pid")
 PATIENCE = 300.0  # seconds, on however busy a machine
 
 MANY = 30 if os.environ.get("ISKIT_SOAK_SHORT") else 300
-pytestmark = pytest.mark.engines
+pytestmark = [pytest.mark.engines, pytest.mark.xdist_group("slurm")]  # its ports are taken once
 real = pytest.mark.skipif(not SHARED.is_dir(), reason="what starts a real Slurm is not there: ../shared/slurm")
 
 

@@ -59,11 +59,16 @@ def freeze(alone, tmp_path):
 # What it was about to write over: its own word, what it saved, what it learnt, what makes the run finished. amid: it
 # wakes up while the other trains; else when that has ended.
 FROZEN = [("status.json", True), ("checkpoint.pt", True), ("history.parquet", True), ("history.parquet", False)]
+FROZEN += [("result.json", True), ("result.json", False)]
+QUICK = [("true", "checkpoint.pt", True), ("none", "checkpoint.pt", True), ("none", "history.parquet", False)]
+QUICK += [("granted to all", "result.json", True), ("granted to all", "status.json", True)]
+REST = [(locks, *how) for locks in LOCKS for how in FROZEN if (locks, *how) not in QUICK]
 
 
 @pytest.mark.engines
-@pytest.mark.parametrize(("name", "amid"), [*FROZEN, ("result.json", True), ("result.json", False)])
-@pytest.mark.parametrize("locks", LOCKS)
+@pytest.mark.parametrize(
+    ("locks", "name", "amid"), [*QUICK, *(pytest.param(*case, marks=pytest.mark.soak) for case in REST)]
+)
 def test_a_frozen_writer_that_wakes_up_overwrites_nothing(name, amid, locks, alone, freeze, tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", LOCKS[locks])
     monkeypatch.setattr(folder, "GRACE", 0.01)
