@@ -94,7 +94,7 @@ def sweep(
     from iskit import engines
     from iskit.study import plan
     from iskit.study.sweep import Sweep
-    from iskit.views.console import add_notebooks, announce, train_all
+    from iskit.views.console import add_notebooks, announce, to_do, train_all
     from iskit.views.executed import check_notebook
 
     if notebook:
@@ -107,7 +107,10 @@ def sweep(
     plan.check(plans, sweeps[0].outputs)
     with engines.engine(engine, options) as train:
         for one, many in zip(plans, sweeps, strict=True):
-            announce(one.study, many)
+            if text_only:
+                to_do(many)  # checks it; what is printed is the text alone
+            else:
+                announce(one.study, many)
         if dry_run:
             return
         for one, many in zip(plans, sweeps, strict=True):

@@ -78,3 +78,9 @@ def test_a_wrong_word_is_one_line_and_nothing_is_begun(command, tmp_path, monkey
         assert (code, out, err.count("\n")) == (2, "", 1)
         assert said in err
     assert not (tmp_path / "outputs").exists()
+
+
+def test_a_job_is_printed_as_it_is_to_be_submitted(command):  # noqa: F811
+    code, out, err = command("sweep", "dataset=digits(limit=60)", "epochs=1", "--engine", "slurm", "--print")
+    assert (code, err) == (0, "")
+    assert out.startswith("#!/bin/bash")
