@@ -16,6 +16,7 @@ from playwright.sync_api import Page, TimeoutError
 
 from iskit.study.machine import cores
 
+UNDER_WAY = "text=/^\\d+ of \\d+ runs, \\d+ s$/"
 PATIENCE = 30_000  # milliseconds for an answer of a control
 LONG = {"dataset": "digits(limit=200)", "model": "cnn(width=16)", "epochs": 20_000, "seeds": 2}
 
@@ -29,7 +30,7 @@ def works(page: Page) -> bool:
         page.reload()
         page.wait_for_selector(button("Run") + ":enabled")
         press(page, "Run")
-        page.wait_for_selector("text=/\\d+ of \\d+ runs, \\d+ s/", timeout=PATIENCE)
+        page.wait_for_selector(UNDER_WAY, timeout=PATIENCE)
         return True
     except TimeoutError:
         return False
@@ -47,7 +48,7 @@ def tried(shipped: bool, busy: bool, tries: int) -> str:
         run_all(page, f"{tree}{path.name}?reset&token=t")
         save(page, path)
         press(page, "Run")
-        page.wait_for_selector("text=/\\d+ of \\d+ runs, \\d+ s/")
+        page.wait_for_selector(UNDER_WAY)
         for _ in range(cores() if busy else 0):
             loop = subprocess.Popen([sys.executable, "-c", "while True: pass"])
             stack.callback(loop.wait)

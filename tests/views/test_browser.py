@@ -67,8 +67,8 @@ def page():
 
 
 def training(page) -> None:
-    """Waits until runs are under way."""
-    page.wait_for_selector("text=/\\d+ of \\d+ runs, \\d+ s/")
+    """Waits until runs are under way; what it says once they have stopped ends with the same words, in brackets."""
+    page.wait_for_selector("text=/^\\d+ of \\d+ runs, \\d+ s$/")
 
 
 def stopped(page) -> None:
@@ -117,7 +117,7 @@ def test_controls_work_after_a_reload_during_and_after_training(project, tree, p
     page.get_by_label("infobatch").check()
     page.wait_for_selector("text=/6 runs, .* there/")
     press(page, "Run")
-    page.wait_for_selector("text=/of 6 runs, \\d+ s/")
+    page.wait_for_selector("text=/^\\d+ of 6 runs, \\d+ s$/")
     stopped(page)
 
 
