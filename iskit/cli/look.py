@@ -70,11 +70,11 @@ def results(
     if csv:
         print(tables.csv(rows, names, columns), end="")
         return
-    view = tables.shown_by(rows, names, columns)
     if markdown or latex:
+        view = tables.shown_by(rows, names, columns)
         print(tables.markdown(view) if markdown else tables.latex(view), end="")
         return
-    show_tables([tables.Fitted(view, names, tables.ACCURACY if columns else "", whole="" if columns else "--csv")])
+    show_tables(tables.by_task(rows, names, by or [], columns))
 
 
 @command("verdict quickstart", "verdict params/samplers.yaml --markdown > verdict.md")

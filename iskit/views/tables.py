@@ -185,6 +185,16 @@ def shown_by(rows: pd.DataFrame, names: Sequence[str], columns: str | None) -> p
     return wide.fillna("").reset_index().rename_axis(columns=None)
 
 
+def by_task(rows: pd.DataFrame, names: Sequence[str], by: Sequence[str], columns: str | None) -> Iterator[Fitted]:
+    """The rows of `arranged` for a terminal: a table a task, named by what varies within it."""
+    task = [name for name in ("study", "dataset", "model") if name not in (*by, columns)]
+    for key, part in rows.groupby(task, sort=False) if task else [((), rows)]:
+        here = [name for name in names if name not in task and part[name].nunique(dropna=False) > 1]
+        here = list(dict.fromkeys([*by, *here])) or ["sampler"]
+        title = ", ".join([*map(str, key), *([ACCURACY] if columns else [])])
+        yield Fitted(shown_by(part, here, columns), here, title, whole="" if columns else "--csv")
+
+
 def csv(rows: pd.DataFrame, names: Sequence[str], columns: str | None) -> str:
     """The numbers in full: those of `over_seeds`, or accuracy and deviation spread over a setting's values."""
     if columns is None:
