@@ -40,11 +40,14 @@ body:not(:has(#code:checked)) .input { display: none; }
 .output_stderr { opacity: .65; }
 img { max-width: 100%; height: auto; }
 .lead { border-left: 4px solid var(--line); padding-left: .8rem; }
+.lead ul { padding-left: 1.1rem; }
 .plot { margin: .6rem 0; }
 nav { display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; justify-content: space-between; align-items: baseline;
   background: var(--soft); border-radius: 6px; padding: .5rem .8rem; margin: 1rem 0; font-size: 14px; }
 nav ol { margin: 0; padding: 0; display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; list-style: none; }
+.output_html { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 14px; margin: .8rem 0; }
+tbody th { font-weight: normal; }
 caption { text-align: left; opacity: .75; padding-bottom: .3rem; }
 th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid var(--line); vertical-align: top; }
 footer { border-top: 1px solid var(--line); margin-top: 3rem; font-size: 13px; }
@@ -53,7 +56,7 @@ footer dd { margin: 0; overflow-wrap: anywhere; }
 @media (max-width: 700px) {
   body { padding: .7rem; font-size: 15px; }
   table { font-size: 12px; }
-  th, td { padding: .2rem .3rem; overflow-wrap: anywhere; }
+  th, td { padding: .2rem .3rem; }
   .lead { padding-left: .5rem; }
 }
 """
@@ -99,8 +102,8 @@ def narrow(data: list[dict[str, Any]], layout: dict[str, Any]) -> dict[str, Any]
     """The layout of a figure for little width: panels below each other, each under its title, the legend at the end."""
     layout = copy.deepcopy(layout)
     margin = layout.setdefault("margin", {})
-    margin |= {"l": 45, "r": 12, "t": 60}
-    layout.setdefault("title", {})["font"] = {"size": 15}
+    margin |= {"r": 12, "t": 60}
+    layout.setdefault("title", {}).update({"font": {"size": 15}, "x": 0.01, "xref": "container"})
     if len(text := layout["title"].get("text") or "") > WIDEST:
         layout["title"]["text"] = "<br>".join(textwrap.wrap(text, WIDEST))
     panels = _panels(layout)
@@ -111,9 +114,9 @@ def narrow(data: list[dict[str, Any]], layout: dict[str, Any]) -> dict[str, Any]
     legend = layout.get("legend", {})
     if layout.get("showlegend") is not False and legend.get("x", 1.02) > 1:
         names = {trace.get("name") for trace in data if trace.get("showlegend") is not False}
-        below = ENTRY * -(-len(names) // 2) + 10
+        below = ENTRY * -(-len(names) // 2)
         layout["legend"] = {"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom"}
-        margin["b"] = margin.get("b", 50) + below
+        margin["b"] = 45 + below
         height += below
     return layout | {"height": height}
 

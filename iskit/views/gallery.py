@@ -130,7 +130,8 @@ def _values(data: Dataset, m: int) -> dict[str, str]:
     if not 0 <= m < STRENGTHS:
         raise InputError(f"m={m} must be a strength between 0 and {STRENGTHS - 1}")
     side = data.size
-    return {op: UNITS.get(op, "").format(value) for op, value in study(m, side, side)}
+    one_sign = study(m, side, side)[::2]  # of those that go both ways
+    return {op: UNITS.get(op, "").format(value) for op, value in one_sign}
 
 
 def _operated(data: Dataset, image: Tensor, name: str, m: int) -> Tensor:

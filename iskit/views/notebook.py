@@ -89,6 +89,6 @@ def origin(frame: pd.DataFrame) -> Markdown:
         "machine": f"{each('device_name')}, threads a run: {each('threads')}, {each('precision_used')}",
         "versions": ", ".join(f"{name} {each(f'versions_{name}')}" for name in ("iskit", "torch", "numpy")),
         "commit": each("commit") + changed if each("commit") else "none",
-        "trained": f"{ended[0]} to {ended[-1]}" if ended else "not known",
+        "trained": " to ".join(at[:16].replace("T", " ") for at in ended[:: max(1, len(ended) - 1)]) or "not known",
     }
     return Markdown("\n".join(f"- {name}: {value}" for name, value in about.items()))

@@ -197,14 +197,14 @@ def differences(frame: pd.DataFrame) -> go.Figure:
     at the same budget and all else, with the interval that holds for a family together. Filled: better or worse.
     """
     found = findings(frame)
-    figure, row, shown = go.Figure(), 0, []
+    figure, row, shown, heads = go.Figure(), 0, [], []
     ticks: dict[int, str] = {}
     for key, families in {"sampler": found.which, "augment": found.how}.items():
         for one in families:
             base = one.contrast.reference
             over = f"against {base[key]}" + (f", with {base['sampler']}" if key == "augment" else "")
             name = f"{over}: {one.contrast.name}" if len(families) > 1 else over
-            figure.add_annotation(text=f"<b>{name}</b>", x=0, xref="paper", y=row, xanchor="left", showarrow=False)
+            heads.append({"text": f"<b>{name}</b>", "y": row})
             for number, judged in enumerate(one.table.itertuples()):
                 row += 1
                 ticks[row] = arm(one, number, key)
@@ -224,15 +224,19 @@ def differences(frame: pd.DataFrame) -> go.Figure:
                 shown.append(judged)
             row += 1
     figure.add_vline(x=0, line={"color": "#222222", "width": 1})
-    figure.update_xaxes(title_text="test accuracy above the reference (points)", range=_decided(shown))
+    figure.update_xaxes(title_text="accuracy above the reference (points)", range=_decided(shown))
     figure.update_yaxes(
         tickvals=list(ticks), ticktext=list(ticks.values()), range=[row, -0.7], showgrid=False, zeroline=False
     )
     if not shown:
         figure.add_annotation(text="<br>".join(found.notes) or "nothing to compare", showarrow=False)
+    left = 16 + 7 * max(map(len, ticks.values()), default=0)
+    for head in heads:
+        figure.add_annotation(x=0, xref="paper", xanchor="left", xshift=4 - left, showarrow=False, **head)
     seeds = {int(judged.seeds) for judged in shown}
     of = f", {max(seeds)} seeds" if seeds else ""
-    return styled(figure, f"What a choice or a look changes{of}", 110 + 20 * max(row, 4), legend=False)
+    styled(figure, f"What a choice or a look changes{of}", 110 + 20 * max(row, 4), legend=False)
+    return figure.update_layout(margin={"l": left, "t": 50}, title={"x": 0.005, "xref": "container"})
 
 
 def _decided(shown: Sequence[Any]) -> list[float] | None:
