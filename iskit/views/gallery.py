@@ -26,8 +26,8 @@ from iskit.study.archive import counts_of
 from iskit.study.parts import load
 from iskit.views.plots import label
 
-SIDE = 84  # screen pixels of an image
-PIXELS = 64  # of a photograph's cut-outs
+SIDE = 96  # screen pixels of an image
+PIXELS = 48  # of a photograph's cut-outs
 # Where CIFAR-10's images may lie, from the project's root, and the data set that reads them.
 CIFAR = {
     "data/cifar-10-batches-py": "cifar10",
@@ -45,6 +45,8 @@ UNITS = {
     **dict.fromkeys(("Cutout", "TranslateX", "TranslateY"), "{:.3g} pixels"),
 }
 
+OPERATIONS = sorted(op for op, _ in study(0, 32, 32)[::2])  # of RandAugment
+
 Row = tuple[str, Tensor, Sequence[str]]  # label, images (count, H, W, C) uint8, text under each or none
 
 
@@ -60,7 +62,7 @@ def pictures(dataset: str = "auto", seed: int = 1) -> tuple[str, Dataset]:
 
 @cache
 def photographs() -> Dataset:
-    """Square cut-outs, 64 pixels a side, of the two that scikit-learn ships (CC BY 2.0, see its datasets/images)."""
+    """Square cut-outs, 48 pixels a side, of the two that scikit-learn ships (CC BY 2.0, see its datasets/images)."""
     from sklearn.datasets import load_sample_images
 
     names, cut = ("temple", "flower"), []
@@ -228,7 +230,7 @@ def page(title: str, rows: Sequence[Row]) -> HTML:
             _figure(one, captions[place] if captions else "", " ".join(f"{name} {place + 1}".split()))
             for place, one in enumerate(images)
         ]
-        head = f'<div style="flex: 0 0 104px">{_lines(name)}</div>' if name else ""
+        head = f'<div style="flex: 0 0 130px; overflow-wrap: anywhere">{_lines(name)}</div>' if name else ""
         flow = f"display: flex; flex: 1 1 {3 * SIDE + 16}px; flex-wrap: wrap; gap: 8px"
         many = f'<div style="{flow}">{"".join(figures)}</div>'
         shown.append(f'<div style="display: flex; flex-wrap: wrap; gap: 4px 12px; margin: 10px 0">{head}{many}</div>')

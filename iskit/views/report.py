@@ -61,7 +61,8 @@ def _read(path: Path) -> Any:
 
 
 def _page(nb: Any, saved: str) -> str:
-    for number, output in enumerate(_plots(nb)):
+    plots = _plots(nb)
+    for number, output in enumerate(plots):
         figure = pio.from_json(json.dumps(output["data"].pop(PLOTLY)), skip_invalid=True)
         output["data"] = {"text/html": plot(figure, f"figure-{number}")}
     title = _title(nb)
@@ -76,8 +77,9 @@ def _page(nb: Any, saved: str) -> str:
     headings = re.findall(r'<h2 id="([^"]*)">(.*?)<a class="anchor-link"', shown["body"], flags=re.DOTALL)
     contents = "".join(f'<li><a href="#{name}">{text}</a></li>' for name, text in headings)
     return PAGE.format(
-        title=escape(title), style=STYLE, script=SCRIPT, plotly=get_plotlyjs(), foot=foot(nb, saved, PARAMETERS),
-        top=shown["top"], lead=shown[LEAD], contents=contents, body=shown["body"], made=shown[FOOT],
+        title=escape(title), style=STYLE, script=SCRIPT, plotly=get_plotlyjs() if plots else "",
+        top=shown["top"], lead=shown[LEAD], contents=contents, body=shown["body"],
+        foot=foot(nb, saved, PARAMETERS), made=shown[FOOT],
     )  # fmt: skip
 
 

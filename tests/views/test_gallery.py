@@ -124,7 +124,7 @@ def test_pictures_are_cifars_where_they_lie_else_photographs(tmp_path, monkeypat
     (tmp_path / "project").mkdir()
     name, data = gallery.pictures()
     assert "photographs" in name
-    assert data.image.shape == (16, 64, 64, 3)
+    assert data.image.shape == (16, 48, 48, 3)
     assert data.label[:4].tolist() == [0, 1, 0, 1]
     assert data.image.float().std(dim=(1, 2, 3)).min() > 20  # there is something to see on each
     (tmp_path / "project" / "data" / "cifar-10-batches-py").mkdir(parents=True)
