@@ -74,7 +74,7 @@ def question(frame: pd.DataFrame) -> go.Figure:
 def accuracy(frame: pd.DataFrame) -> go.Figure:
     """The notebook's figure of accuracy against budget, on as little room."""
     figure = plots.accuracy_by_budget(frame)
-    figure.update_xaxes(tickvals=[0.1, 0.3, 0.5, 1], tickfont_size=13).update_yaxes(tickfont_size=13)
+    figure.update_xaxes(tickfont_size=13).update_yaxes(tickfont_size=13)
     figure.update_layout(margin={"l": 50, "r": 10, "t": 90, "b": 95}, title={"x": 0.03, "xref": "container", "y": 0.95})
     return figure.update_layout(legend={"orientation": "h", "y": -0.2, "x": 0, "font_size": 13})
 

@@ -163,7 +163,7 @@ def _panels(frame: pd.DataFrame, x: str, y: str, title: str, y_title: str) -> go
             full = _method(sampler) == "sgd"
             budgets = [amount(*both) for both in zip(line["budget"], line["unit"], strict=True)]
             value = _error(line[y]) if accuracy else line[y]
-            aside = _aside(sampler, means["sampler"]) if accuracy and x == "budget" else 0.0
+            aside = _aside(sampler, means["sampler"]) if accuracy and x == "budget" and not full else 0.0
             told = "%{customdata[3]:.2f} %" if accuracy else "%{y:.1f} images, H %{customdata[4]:.1f} % of log N"
             figure.add_scatter(
                 x=line[x] + aside * means[x].max(),
@@ -202,7 +202,7 @@ def _panels(frame: pd.DataFrame, x: str, y: str, title: str, y_title: str) -> go
 
 def _aside(sampler: str, samplers: pd.Series) -> float:
     """How far a sampler's points stand beside the others at the same budget, as a share of the axis."""
-    order = list(dict.fromkeys(samplers))
+    order = [spec for spec in dict.fromkeys(samplers) if _method(spec) != "sgd"]
     return (order.index(sampler) - (len(order) - 1) / 2) * min(0.012, 0.06 / len(order))
 
 
