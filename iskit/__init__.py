@@ -23,6 +23,7 @@ _HOME = {
     "compare": "iskit.views.compare",
     "counts_of": "iskit.study.archive",
     "diagnose": "iskit.own.diagnosis",
+    "findings": "iskit.judging.findings",
     "fit": "iskit.own.fitting",
     "grid": "iskit.study.grid",
     "history_of": "iskit.study.archive",

@@ -73,17 +73,29 @@ def default(frame: pd.DataFrame) -> list[Contrast]:
 
     For studies that named nothing beforehand. InputError if no group has both.
     """
-    runs = settings_of(frame)
-    fixed = [name for name in runs if name not in (*BYSTANDERS, "seed", "sampler")]
-    groups = [(dict(zip(fixed, key, strict=True)), part) for key, part in runs.groupby(fixed, sort=False)]
-    groups = [(where, part) for where, part in groups if {"unif"} < set(part["sampler"])]
-    if not groups:
+    if not (found := against(frame, **REFERENCE)):
         raise InputError("no runs of unif lie beside runs of another sampler: train both, or name contrasts")
-    vary = [name for name in fixed if len({str(where[name]) for where, _ in groups}) > 1]
+    return found
+
+
+def against(frame: pd.DataFrame, **reference: str) -> list[Contrast]:
+    """`sampler="unif"`: all other samplers against it, a family for each group of runs alike in all else but the seed;
+    any setting likewise. Families are in the order of the frame, their arms too, and say by name what sets them apart.
+    """
+    ((name, base),) = reference.items()
+    runs = settings_of(frame)
+    fixed = [one for one in runs if one not in (*BYSTANDERS, "seed", name)]
+    groups = [(dict(zip(fixed, key, strict=True)), part) for key, part in runs.groupby(fixed, sort=False)]
+    groups = [(where, part) for where, part in groups if {base} < set(part[name])]
+    vary = [one for one in fixed if len({str(where[one]) for where, _ in groups}) > 1]
     return [
         _contrast(
-            ", ".join(words({name: where[name] for name in vary})) or "samplers",
-            {"where": where, "arms": [{"sampler": spec} for spec in sorted({*part["sampler"]} - {"unif"})]},
+            ", ".join(words({one: where[one] for one in vary})) or f"{name}s",
+            {
+                "where": where,
+                "reference": reference,
+                "arms": [{name: spec} for spec in dict.fromkeys(part[name]) if spec != base],
+            },
         )
         for where, part in groups
     ]

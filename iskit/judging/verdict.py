@@ -237,7 +237,7 @@ def _same_counts(named: list[tuple[str, pd.DataFrame]]) -> list[str]:
             key = (counts, tuple(None if isnan(one) else round(one, 9) for one in weighted))
             seen.setdefault(key, []).append((title, runs["sampler"].iloc[0]))
     return [
-        f"{_joined([title for title, _ in same])} trained the same examples as often"
+        f"{joined([title for title, _ in same])} trained the same examples as often"
         for same in seen.values()
         if len({spec for _, spec in same}) > 1
     ]
@@ -288,7 +288,7 @@ def _sentence(contrast: Contrast, table: pd.DataFrame, seeds: int) -> str:
                 NO_GAIN: f"{'brings' if one else 'bring'} no gain above {contrast.margin:g} points",
                 NOT_TOLD: f"{'is' if one else 'are'} not told apart from it",
             }[verdict]
-            said.append(f"{_joined([row.arm for row in rows])} {phrase}")
+            said.append(f"{joined([row.arm for row in rows])} {phrase}")
     return (
         f"{contrast.name}: against {contrast.against}, {_read(contrast.measure)}, {_seeds(seeds)}: {'; '.join(said)}."
     )
@@ -299,7 +299,7 @@ def signed(value: float) -> str:
     return f"{round(value, 2) + 0.0:+.2f}" if abs(value) < inf else ("+∞" if value > 0 else "-∞")
 
 
-def _joined(names: list[str]) -> str:
+def joined(names: list[str]) -> str:
     return ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else names[0]
 
 

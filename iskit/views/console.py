@@ -113,12 +113,18 @@ def read_results(study: str | None, own: list[Path] | None = None) -> "pd.DataFr
 
 
 def show_results(study: str | None, own: list[Path] | None = None) -> None:
-    """Prints the tables of a study, or of all studies; own: of these folders only."""
+    """Prints the tables of a study, or of all studies; own: of these folders only, and what the verdict finds there."""
     from iskit.views.tables import accuracies
 
     frame = read_results(study, own)
     if len(frame):
         show_tables(accuracies(frame))
+    if len(frame) and own is not None:
+        from iskit.judging.findings import findings  # imports torch, which tables do not need
+
+        found = findings(frame)
+        for sentence in (*found.sentences, *found.notes):
+            console.print(sentence, highlight=False, soft_wrap=True)
 
 
 def show_tables(tables: "Iterable[Fitted]") -> None:

@@ -4,13 +4,17 @@ import ast
 import os
 import warnings
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import nbformat
+import pandas as pd
 from IPython import get_ipython
+from IPython.display import Markdown
 
 from iskit.inputs import guard
 from iskit.study.experiment import Experiment, check_names
+from iskit.study.folder import told
 
 GRID = ("seeds",)  # what a sweep's settings know beyond an experiment's
 
@@ -70,3 +74,21 @@ def about(experiment: Experiment | None = None) -> str:
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
     words = [f"iskit {version('iskit')}", f"torch {version('torch')}", device]
     return " · ".join(words + ([f"seed {experiment.seed}"] if experiment else []))
+
+
+def origin(frame: pd.DataFrame) -> Markdown:
+    """What made these runs (of `iskit.results`): where, with what, when, to end a notebook with."""
+
+    def each(name: str) -> str:
+        return ", ".join(str(value) for value in frame.get(name, pd.Series(dtype=object)).dropna().unique())
+
+    changed = ", with changes" if (frame.get("dirty") == True).any() else ""  # noqa: E712 - there may be none
+    ended = sorted(at for path in frame["path"] if (at := told(Path(path)).get("at")))
+    about = {
+        "runs": f"{len(frame)} in {each('study')}",
+        "machine": f"{each('device_name')}, threads a run: {each('threads')}, {each('precision_used')}",
+        "versions": ", ".join(f"{name} {each(f'versions_{name}')}" for name in ("iskit", "torch", "numpy")),
+        "commit": each("commit") + changed if each("commit") else "none",
+        "trained": " to ".join(at[:16].replace("T", " ") for at in ended[:: max(1, len(ended) - 1)]) or "not known",
+    }
+    return Markdown("\n".join(f"- {name}: {value}" for name, value in about.items()))

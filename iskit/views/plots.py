@@ -1,21 +1,18 @@
-"""Plotly figures of results: functions of a frame from `iskit.results()` that return a figure of fixed height."""
+"""Plotly figures of results over seeds: functions of a frame from `iskit.results()`, and the look of all figures."""
 
 from collections.abc import Mapping, Sequence
+from math import log
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-import torch
 from pandas.io.formats.style import Styler
 from plotly.subplots import make_subplots
 
-from iskit import files
-from iskit.data import Dataset
 from iskit.errors import InputError
 from iskit.samplers import samplers
-from iskit.study.archive import counts_of, history_of, over_seeds, ranked_counts_of, told_apart_by
-from iskit.study.parts import load
+from iskit.study.archive import over_seeds, told_apart_by
 
 # Told apart by people who see colours differently (Okabe & Ito 2008, then Tol 2021).
 PALETTE = (
@@ -32,6 +29,9 @@ BUDGETS = {
     "seconds": "budget (s of training and scoring)",
 }
 ACCURACY = "test accuracy (%)"
+# Where an axis of accuracies may have ticks: it is drawn by the error, whose logarithm gives the range near 100 room.
+TICKS = (0, 20, 40, 50, 60, 70, 80, 85, 90, 92, 94, 95, 96, 97, 98, 98.5, 99, 99.5, 99.8, 99.9, 99.95, 99.99)
+LEAST_ERROR = 0.01  # percent: none at all has no logarithm
 
 
 def accuracy_by_budget(frame: pd.DataFrame) -> go.Figure:
@@ -48,180 +48,56 @@ def accuracy_by_seconds(frame: pd.DataFrame) -> go.Figure:
 
 
 def entropy_by_budget(frame: pd.DataFrame) -> go.Figure:
-    """How evenly examples were trained: entropy of the sample counts in percent of log N (100: all alike)."""
-    return _panels(frame, "budget", "entropy_percent", "Entropy of sample counts", "entropy (% of log N)")
+    """How evenly examples were trained: exp(H) of the entropy H of the sample counts, as many images trained alike
+    would have; H beside it in percent of log N (100: all alike)."""
+    return _panels(frame, "budget", "effective", "How varied the images were", "effective number of images, exp(H)")
 
 
-def curves(frame: pd.DataFrame) -> go.Figure:
-    """Accuracy and loss of each run over its progress: test solid, training dotted."""
-    figure = make_subplots(1, 2, subplot_titles=["accuracy (%)", "loss"], horizontal_spacing=0.08)
-    for number, run in enumerate(frame.to_dict("records")):
-        past = history_of(run["path"])
-        for column, quantity in enumerate(("accuracy", "loss"), start=1):
-            for prefix, dash in (("", "solid"), ("train_", "dot")):
-                name = f"{_name(run, frame)} {'training' if prefix else 'test'}".strip()
-                figure.add_scatter(
-                    x=past["t"],
-                    y=past[prefix + quantity],
-                    name=name,
-                    legendgroup=name,
-                    showlegend=column == 1,
-                    mode="lines+markers",
-                    marker_size=4,
-                    line={"color": PALETTE[number % len(PALETTE)], "dash": dash},
-                    hovertemplate=f"%{{y:.4g}}{' %' if quantity == 'accuracy' else ''}<extra>{name}</extra>",
-                    row=1,
-                    col=column,
-                )
-    figure.update_xaxes(title_text="budget spent", tickformat=".0%", range=[0, 1.02])
-    return styled(figure, "Over the run", ROW_HEIGHT)
-
-
-def costs(frame: pd.DataFrame) -> go.Figure:
-    """Where the seconds and the passes of each run went."""
-    figure = make_subplots(1, 2, subplot_titles=["seconds", "passes of examples"], horizontal_spacing=0.16)
-    for number, run in enumerate(frame.to_dict("records")):
-        for column, prefix in enumerate(("seconds_", "passes_"), start=1):
-            bars = {key.removeprefix(prefix): value for key, value in run.items() if key.startswith(prefix)}
-            bars = {name: value for name, value in bars.items() if value == value}  # older runs know fewer
-            figure.add_bar(
-                y=[name.replace("_", " ") for name in bars],
-                x=list(bars.values()),
-                name=_name(run, frame),
-                legendgroup=number,
-                showlegend=column == 1 and len(frame) > 1,
-                orientation="h",
-                marker_color=PALETTE[number % len(PALETTE)],
-                text=[f"{value:,.2f}" if column == 1 else f"{value:,.0f}" for value in bars.values()],
-                textposition="outside",
-                cliponaxis=False,
-                row=1,
-                col=column,
-            )
-            highest = frame.filter(regex=f"^{prefix}").max(axis=None)
-            figure.update_xaxes(range=[0, 1.25 * float(highest) or 1], row=1, col=column)
-    figure.update_yaxes(autorange="reversed")
-    return styled(figure, "What it cost", 300)
-
-
-def sample_counts(frame: pd.DataFrame) -> go.Figure:
-    """How often each run trained its examples, the most trained first; a flat line is plain SGD."""
-    figure = go.Figure()
-    for number, run in enumerate(frame.to_dict("records")):
-        ranked = ranked_counts_of(run["path"])
-        if len(ranked) > 2000:  # enough for a screen
-            ranked = ranked[np.linspace(0, len(ranked) - 1, 2000).astype(int)]
-        figure.add_scatter(
-            x=np.linspace(0, 1, len(ranked)),
-            y=ranked,
-            name=_name(run, frame),
-            mode="lines",
-            line={"color": PALETTE[number % len(PALETTE)], "shape": "hv"},
-            fill="tozeroy" if len(frame) == 1 else None,
-        )
-    title = "Sample counts"
-    if len(frame) == 1:
-        one = frame.iloc[0]
-        title += (
-            f": entropy {one['entropy']:.3f} nats ({100 * one['entropy_share']:.1f} % of log N), "
-            f"coverage {100 * one['coverage']:.1f} %"
-        )
-    figure.update_xaxes(title_text="examples, most trained first", tickformat=".0%")
-    figure.update_yaxes(title_text="times trained", rangemode="tozero")
-    return styled(figure, title, ROW_HEIGHT, legend=len(frame) > 1)
-
-
-def choosers(frame: pd.DataFrame) -> list[str]:
-    """The samplers of the frame that do not simply take all examples in turn, p first; all if there are no others."""
-    trained = list(dict.fromkeys(frame["sampler"]))
-    choosing = [spec for spec in trained if _method(spec) not in ("sgd", "scan")]
-    return sorted(choosing or trained, key=lambda spec: spec != "p")
-
-
-def gallery(frame: pd.DataFrame, sampler: str, each: int = 10) -> go.Figure:
-    """The images that a sampler trained most and least, over all runs of it in the frame.
-
-    Of a frame with several data sets the first, and of conditions that each seed draws (noise, ...) the first seed:
-    choose another by frame[frame["dataset"] == ...].
-    """
-    runs = frame[frame["sampler"] == sampler]
-    one = runs.iloc[0]
-    same = ["dataset", "data_dir", "validation"]
-    data = load(
-        one["dataset"], files.root() / one["data_dir"], int(one["validation"]), torch.device("cpu"), int(one["seed"])
-    )
-    if data.row is not None:  # each seed drew examples of its own
-        same.append("seed")
-    runs = runs[(runs[same] == one[same]).all(axis=1)]
-    counts = [found for path in runs["path"] if (found := _counts(path)) is not None]
-    if not counts:
-        raise InputError(f"the runs of {sampler} keep only how many images were trained how often: train one again")
-    total = np.sum(counts, axis=0)
-    title = f"{_title(sampler)}: the images trained most and least in {len(counts)} runs on {one['dataset']}"
-    return most_and_least(data, total, each, title)
-
-
-def _counts(path: str) -> np.ndarray | None:
-    """None of a packed run that keeps no more than their histogram."""
-    try:
-        return counts_of(path)
-    except InputError:
-        return None
-
-
-def most_and_least(data: Dataset, trained: np.ndarray, each: int = 10, title: str = "") -> go.Figure:
-    """The most and the least trained images, with their class and how often each was trained."""
-    order = np.argsort(-trained, kind="stable")
-    chosen = np.concatenate([order[:each], order[-each:]])
-    captions = [f"{data.classes[int(data.label[i])]} · {trained[i]}×" for i in chosen]
-    figure = make_subplots(2, each, subplot_titles=captions, horizontal_spacing=0.01, vertical_spacing=0.16)
-    for place, index in enumerate(chosen):
-        pixels = data.images(torch.tensor([index]))[0].cpu().numpy()
-        figure.add_image(
-            z=np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels,
-            hoverinfo="skip",
-            row=place // each + 1,
-            col=place % each + 1,
-        )
-    figure.update_xaxes(visible=False)
-    figure.update_yaxes(visible=False)
-    figure.update_annotations(font_size=11)
-    for row, text in enumerate(("most", "least"), start=1):
-        figure.update_yaxes(
-            visible=True, showticklabels=False, showgrid=False, title_text=text, row=row, col=1, ticks=""
-        )
-    return styled(figure, title or "Most and least trained images", 280)
-
-
-def _name(run: Mapping[str, Any], frame: pd.DataFrame) -> str:
-    """What tells this run from the others of the frame."""
-    if len(frame) == 1:
-        return ""
-    words = [_title(run["sampler"]), _budget(run["budget"], run["unit"]), run["augment"], f"seed {run['seed']}"]
-    return " ".join([*words, *_told_apart(run, told_apart_by(frame))])
-
-
-def _told_apart(run: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+def apart(run: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    """What tells a run from others, `key=value` each."""
     return [f"{name}={run[name]}" for name in names]
 
 
-def _budget(amount: float, unit: str) -> str:
-    return f"{amount:g} s" if unit == "seconds" else f"{100 * amount:g}%"
+def amount(budget: float, unit: str) -> str:
+    """A budget as people read it."""
+    return f"{budget:g} s" if unit == "seconds" else f"{100 * budget:g}%"
 
 
 def table(frame: pd.DataFrame) -> Styler:
-    """Accuracy, mean ± deviation over seeds: a row a sampler and augmentation, a column a budget.
+    """Accuracy, mean ± deviation over seeds: a row a sampler and augmentation, a column a budget, in the frame's order.
 
-    Where runs differ in more (data set, model, unit, epochs, ...), that has a column of the rows' names.
+    Where runs differ in more (data set, model, unit, epochs, ...), that has a column of the rows' names. The highest of
+    a column is bold, among the same augmentation and the like; the full run stands apart from the others.
     """
     means = over_seeds(frame)
-    text = means["accuracy"].map("{:.2f}".format) + means["deviation"].map(lambda d: "" if d != d else f" ± {d:.2f}")
-    rows = ["augment", "sampler", *told_apart_by(frame)]
-    budgets = [_budget(*both) for both in zip(means["budget"], means["unit"], strict=True)]
-    wide = means.assign(accuracy=text, amount=budgets).pivot(index=rows, columns="amount", values="accuracy")
-    ordered = means.assign(amount=budgets, seconds=means["unit"] == "seconds").sort_values(["seconds", "budget"])
-    wide = wide[list(dict.fromkeys(ordered["amount"]))].rename_axis(columns="budget")
-    return wide.fillna("").style.set_caption(f"{ACCURACY} by budget")
+    means["text"] = means["accuracy"].map("{:.2f}".format) + means["deviation"].map(
+        lambda d: "" if d != d else f" ± {d:.2f}"
+    )
+    means["amount"] = [amount(*both) for both in zip(means["budget"], means["unit"], strict=True)]
+    means["full"] = means["sampler"].map(_method) == "sgd"
+    group = ["augment", *told_apart_by(frame)]
+    rivals = means[~means["full"]].groupby([*group, "amount"], dropna=False, sort=False)["accuracy"]
+    best = (rivals.transform("max") == means["accuracy"][~means["full"]]) & (rivals.transform("size") > 1)
+    means["best"] = best.reindex(means.index, fill_value=False)
+    place = {spec: number for number, spec in enumerate(dict.fromkeys(means["augment"]))}
+    rows = ["augment", "sampler", *group[1:]]
+    order = means.assign(place=means["augment"].map(place)).sort_values("place", kind="stable")[rows].drop_duplicates()
+    budgets = means.assign(seconds=means["unit"] == "seconds").sort_values(["seconds", "budget"])["amount"]
+    index = pd.MultiIndex.from_frame(order)
+
+    def wide(column: str, empty: Any) -> pd.DataFrame:
+        found = means.pivot(index=rows, columns="amount", values=column).reindex(index)
+        return found[list(dict.fromkeys(budgets))].rename_axis(columns="budget").astype(object).fillna(empty)
+
+    best, full = wide("best", False), np.array([_method(spec) == "sgd" for spec in order["sampler"]])
+    bold = best.map(lambda won: "font-weight: bold" if won else "")
+    bold[full] = FULL_ROW
+    text = wide("text", "").style.apply(lambda _: bold, axis=None)
+    text = text.apply_index(lambda names: np.where(full, FULL_ROW, ""), axis=0, level="sampler")
+    return text.set_caption(f"{ACCURACY} by budget: mean ± deviation over seeds; highest of a column in bold")
+
+
+FULL_ROW = "font-style: italic; border-bottom: 1px solid"
 
 
 def color(sampler: str) -> str:
@@ -242,12 +118,14 @@ def _method(sampler: str) -> str:
         return sampler
 
 
-def _title(sampler: str) -> str:
-    """As papers write it; as it stands, if the method is known no more."""
+def label(sampler: str) -> str:
+    """What one types, with the name that papers use beside it: `p · p-SGD`; as it stands, if it is known no more."""
     try:
-        return samplers.title(sampler)
+        name = samplers.parse(sampler)[0]
     except InputError:
         return sampler
+    written = samplers.title(name) + (", full run" if name == "sgd" else "")
+    return sampler if written == name else f"{sampler} · {written}"
 
 
 def dashes(specs: Sequence[str]) -> dict[str, str]:
@@ -262,9 +140,9 @@ def dashes(specs: Sequence[str]) -> dict[str, str]:
 def _panels(frame: pd.DataFrame, x: str, y: str, title: str, y_title: str) -> go.Figure:
     """A line a sampler through its budgets; a panel for each augmentation and whatever else tells the runs apart."""
     means = over_seeds(frame)
-    means["entropy_percent"] = 100 * means["entropy_share"]
-    apart = told_apart_by(frame)
-    panels = list(means.groupby(["augment", *apart], sort=False, dropna=False))
+    means["effective"] = np.exp(means["entropy"])
+    others = told_apart_by(frame)
+    panels = list(means.groupby(["augment", *others], sort=False, dropna=False))
     styles = dashes(list(dict.fromkeys(means["sampler"])))
     columns = min(2, len(panels)) or 1
     rows = -(-len(panels) // columns) or 1
@@ -272,43 +150,108 @@ def _panels(frame: pd.DataFrame, x: str, y: str, title: str, y_title: str) -> go
         rows,
         columns,
         shared_yaxes="all",
-        subplot_titles=[", ".join([key[0], *_told_apart(here.iloc[0], apart)]) for key, here in panels],
+        subplot_titles=[", ".join([key[0], *apart(here.iloc[0], others)]) for key, here in panels],
         horizontal_spacing=0.04,
         vertical_spacing=0.32 / rows,
     )
     shown: set[str] = set()
+    accuracy = y == "accuracy"
     for panel, (_, here) in enumerate(panels):
         place = {"row": panel // columns + 1, "col": panel % columns + 1}
         for sampler in dict.fromkeys(here["sampler"]):
             line = here[here["sampler"] == sampler].sort_values("budget")
             full = _method(sampler) == "sgd"
-            budgets = [_budget(*both) for both in zip(line["budget"], line["unit"], strict=True)]
+            budgets = [amount(*both) for both in zip(line["budget"], line["unit"], strict=True)]
+            value = _error(line[y]) if accuracy else line[y]
+            aside = _aside(sampler, means["sampler"]) if accuracy and x == "budget" and not full else 0.0
+            told = "%{customdata[3]:.2f} %" if accuracy else "%{y:.1f} images, H %{customdata[4]:.1f} % of log N"
             figure.add_scatter(
-                x=line[x],
-                y=line[y],
-                error_y={"array": line["deviation"], "thickness": 1, "width": 3} if y == "accuracy" else None,
-                name=_title(sampler) + (", full run" if full else ""),
+                x=line[x] + aside * means[x].max(),
+                y=value,
+                error_y=_bars(value, line["deviation"]) if accuracy else None,
+                name=label(sampler),
                 legendgroup=sampler,
                 showlegend=sampler not in shown,
                 mode="markers" if full else "lines+markers",
                 marker={"size": 9 if full else 7, "symbol": "diamond" if full else "circle"},
                 line={"color": color(sampler), "dash": styles[sampler]},
-                customdata=list(zip(budgets, line["seeds"], line["seconds"], strict=True)),
-                hovertemplate=f"%{{y:.2f}} %<br>budget %{{customdata[0]}}, %{{customdata[2]:.2f}} s, "
-                f"%{{customdata[1]}} seeds<extra>{_title(sampler)}</extra>",
+                customdata=list(
+                    zip(
+                        *(budgets, line["seeds"], line["seconds"], line["accuracy"], 100 * line["entropy_share"]),
+                        strict=True,
+                    )
+                ),
+                hovertemplate=f"{told}<br>budget %{{customdata[0]}}, %{{customdata[2]:.2f}} s, "
+                f"%{{customdata[1]}} seeds<extra>{label(sampler)}</extra>",
                 **place,
             )
-            if full and y == "accuracy":
-                figure.add_hline(
-                    y=float(line[y].iloc[0]), line={"color": "#999999", "dash": "dot", "width": 1}, **place
-                )
+            if full and accuracy:
+                figure.add_hline(y=float(value.iloc[0]), line={"color": "#999999", "dash": "dot", "width": 1}, **place)
             shown.add(sampler)
         unit = here["unit"].iloc[0]
         share = x == "budget" and unit != "seconds"
         below = BUDGETS[unit] if x == "budget" else "training and scoring (s)"
-        figure.update_xaxes(tickformat=".0%" if share else None, rangemode="tozero", title_text=below, **place)
+        axis: dict[str, Any] = {"tickformat": ".0%" if share else None, "rangemode": "tozero", "title_text": below}
+        if x == "budget" and here["budget"].nunique() <= 6:
+            axis["tickvals"] = sorted(here["budget"].unique())
+        figure.update_xaxes(**axis, **place)
+    figure.update_yaxes(**(_accuracy_axis(means) if accuracy else _effective_axis(means)))
     figure.update_yaxes(title_text=y_title, col=1)
     return styled(figure, title, max(ROW_HEIGHT * rows + 40, 140 + 20 * len(shown)))  # room for the whole legend
+
+
+def _aside(sampler: str, samplers: pd.Series) -> float:
+    """How far a sampler's points stand beside the others at the same budget, as a share of the axis."""
+    order = [spec for spec in dict.fromkeys(samplers) if _method(spec) != "sgd"]
+    return (order.index(sampler) - (len(order) - 1) / 2) * min(0.012, 0.06 / len(order))
+
+
+def _error(accuracy: Any) -> Any:
+    return np.maximum(100 - accuracy, LEAST_ERROR)
+
+
+def _bars(error: pd.Series, deviation: pd.Series) -> dict[str, Any]:
+    """Of errors on a logarithmic axis, which ends above 0."""
+    return {"array": deviation, "arrayminus": np.minimum(deviation, 0.9 * error), "thickness": 1, "width": 3}
+
+
+def _accuracy_axis(means: pd.DataFrame) -> dict[str, Any]:
+    """Accuracy in percent, equal distances being equal ratios of the error."""
+    spread = means["deviation"].fillna(0)
+    low = _error((means["accuracy"] - spread).min()) * 1.1
+    high = (
+        _error((means["accuracy"] + spread).clip(upper=means["accuracy"] + 0.9 * _error(means["accuracy"])).max()) / 1.1
+    )
+    chosen: list[float] = []
+    for tick in TICKS:
+        apart = abs(log(_error(tick) / _error(chosen[-1]))) if chosen else np.inf
+        if high <= _error(tick) <= low and apart > log(low / high) / 12:
+            chosen.append(tick)
+    return {
+        "type": "log",
+        "range": [np.log10(low), np.log10(high)],
+        "tickvals": [float(_error(tick)) for tick in chosen],
+        "ticktext": [f"{tick:g}" for tick in chosen],
+    }
+
+
+def _effective_axis(means: pd.DataFrame) -> dict[str, Any]:
+    """Numbers of images, with the entropy in percent of log N beside them where all runs have one N."""
+    whole = {
+        round(float(np.exp(h / share)))
+        for h, share in zip(means["entropy"], means["entropy_share"], strict=True)
+        if share > 0
+    }
+    low, high = means["effective"].min(), means["effective"].max()
+    room = max(0.08 * (high - low), 0.01 * high)
+    axis: dict[str, Any] = {"range": [low - room, high + room]}
+    if len(whole) == 1 and (count := whole.pop()) > 1:
+        ticks = np.linspace(low, high, 5)
+        axis |= {
+            "tickvals": ticks,
+            "ticktext": [f"{one:,.0f} ({100 * log(max(one, 1)) / log(count):.1f} %)" for one in ticks],
+        }
+    return axis
 
 
 def styled(figure: go.Figure, title: str, height: int, legend: bool = True) -> go.Figure:

@@ -1,11 +1,13 @@
-"""An executed notebook as one HTML file: live plots, no outside request. And still images for the notebook itself."""
+"""An executed notebook as one HTML file, an article: live plots, no outside request. And still images for notebooks."""
 
 import base64
 import json
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -14,33 +16,27 @@ import nbformat
 import nbformat.reader
 import plotly.io as pio
 from nbconvert import HTMLExporter
+from plotly.offline import get_plotlyjs
 
 from iskit import files
 from iskit.errors import InputError
 from iskit.inputs import guard, regular
+from iskit.views.article import PAGE, SCRIPT, STYLE, foot, plot
 from iskit.views.notebook import whole
 from iskit.views.saved import show_widgets
 
 PLOTLY = "application/vnd.plotly.v1+json"
 PATIENCE = 60.0  # seconds for a notebook's images; a few are usual
-
-STYLE = """
-body { max-width: 1080px; margin: 2rem auto; padding: 0 1rem; font: 16px/1.55 system-ui, sans-serif; color: #222; }
-pre, code { font: 13px/1.45 ui-monospace, monospace; }
-pre { white-space: pre-wrap; margin: .3rem 0; }
-.jp-InputPrompt, .jp-OutputPrompt, .prompt, .anchor-link { display: none; }
-.input_area, .jp-InputArea { background: #f6f7f9; border-radius: 6px; padding: .4rem .8rem; margin: .8rem 0 .3rem; }
-.output_stderr { color: #777; }
-table { border-collapse: collapse; font-size: 14px; margin: .8rem 0; }
-th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #e3e5e8; }
-th { border-bottom: 2px solid #c8ccd0; }
-"""
+# Tags of cells. LEAD: heads the page, below its title; HANDS: speaks of controls, which a page has not; FOOT: ends it.
+LEAD, HANDS, FOOT, PARAMETERS = "lead", "hands", "foot", ("parameters", "injected-parameters")
 
 
 def report(notebook: Path, path: Path) -> None:
     """Writes the executed notebook to `path` as HTML that needs nothing but itself.
 
-    InputError if it is no notebook, or `path` the notebook itself or no place for a file.
+    Below the title come the cells tagged `lead`, then contents and all others in their order, code folded behind one
+    switch; the parameters and the cells tagged `foot` end the page; those tagged `hands` are left out. InputError if
+    it is no notebook or shows nothing, or `path` is the notebook itself or no place for a file.
     """
     nb = _read(notebook)
     if path.is_dir() or not path.parent.is_dir():
@@ -48,12 +44,10 @@ def report(notebook: Path, path: Path) -> None:
     if path.exists() and path.samefile(notebook):
         raise InputError(f"{path} is the notebook itself: give the report another name")
     with guard(f"{notebook} holds what cannot be shown", "remove that output, or execute it anew"):
-        _draw_plots(nb)
-        # The basic template is the only one that fetches nothing from elsewhere.
-        body, _ = HTMLExporter(template_name="basic").from_notebook_node(nb)
-        body.encode()  # JSON may hold what no file can
+        page = _page(nb, time.strftime("%Y-%m-%d %H:%M", time.localtime(notebook.stat().st_mtime)))
+        page.encode()  # JSON may hold what no file can
     files.remove_orphans(path)
-    files.write_text(path, _page(_title(nb), body))
+    files.write_text(path, page)
 
 
 def _read(path: Path) -> Any:
@@ -66,24 +60,38 @@ def _read(path: Path) -> Any:
     return nb
 
 
-def _draw_plots(nb: Any) -> None:
-    first = True
-    for output in _plots(nb):
+def _page(nb: Any, saved: str) -> str:
+    plots = _plots(nb)
+    for number, output in enumerate(plots):
         figure = pio.from_json(json.dumps(output["data"].pop(PLOTLY)), skip_invalid=True)
-        output["data"] = {"text/html": pio.to_html(figure, full_html=False, include_plotlyjs=first)}
-        first = False
+        output["data"] = {"text/html": plot(figure, f"figure-{number}")}
+    title = _title(nb)
+    parts: dict[str, list[Any]] = {"top": [], LEAD: [], "body": [], FOOT: []}
+    for cell in nb.cells:
+        tags = set(cell.metadata.get("tags", []))
+        if tags & {HANDS, *PARAMETERS}:
+            continue
+        first = not parts["top"] and cell.cell_type == "markdown"
+        parts["top" if first else LEAD if LEAD in tags else FOOT if FOOT in tags else "body"].append(cell)
+    shown = {name: _html(nb, cells) for name, cells in parts.items()}
+    headings = re.findall(r'<h2 id="([^"]*)">(.*?)<a class="anchor-link"', shown["body"], flags=re.DOTALL)
+    contents = "".join(f'<li><a href="#{name}">{text}</a></li>' for name, text in headings)
+    return PAGE.format(
+        title=escape(title), style=STYLE, script=SCRIPT, plotly=get_plotlyjs() if plots else "",
+        top=shown["top"], lead=shown[LEAD], contents=contents, body=shown["body"],
+        foot=foot(nb, saved, PARAMETERS), made=shown[FOOT],
+    )  # fmt: skip
+
+
+def _html(nb: Any, cells: list[Any]) -> str:
+    part = nbformat.v4.new_notebook(cells=cells, metadata=nb.metadata)
+    # The basic template is the only one that fetches nothing from elsewhere.
+    return HTMLExporter(template_name="basic").from_notebook_node(part)[0]
 
 
 def _title(nb: Any) -> str:
     lines = (line for cell in nb.cells for line in cell.source.splitlines())
     return next((line.lstrip("# ") for line in lines if line.startswith("# ")), "")
-
-
-def _page(title: str, body: str) -> str:
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>{body}</body></html>'
-    )
 
 
 def add_images(nb: Any) -> None:

@@ -1,10 +1,11 @@
 """A study's judgements to look at: sentences, tables for console and Markdown, a figure a family, one data frame."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -12,11 +13,12 @@ from iskit import files
 from iskit.errors import InputError, suggest
 from iskit.inputs import parse_yaml, read_yaml
 from iskit.judging import contrasts
+from iskit.judging.findings import arm, findings
 from iskit.judging.verdict import BETTER, COLLAPSED, WORSE, Correct, Judgement, judge, signed
 from iskit.study import packed, plan
 from iskit.study.archive import correct_of, results
 from iskit.study.experiment import Experiment
-from iskit.views.plots import PALETTE, styled
+from iskit.views.plots import PALETTE, color, styled
 
 
 @dataclass(frozen=True)
@@ -188,3 +190,60 @@ def figure(judgement: Judgement) -> go.Figure:
 
 def _heading(judgement: Judgement) -> str:
     return f"{judgement.contrast.name}: {judgement.table['seeds'].iloc[0]} seeds"
+
+
+def differences(frame: pd.DataFrame) -> go.Figure:
+    """What `iskit.findings` judges: every sampler's accuracy above unif's, and every augmentation's above standard's,
+    at the same budget and all else, with the interval that holds for a family together. Filled: better or worse.
+    """
+    found = findings(frame)
+    figure, row, shown, heads = go.Figure(), 0, [], []
+    ticks: dict[int, str] = {}
+    for key, families in {"sampler": found.which, "augment": found.how}.items():
+        for one in families:
+            base = one.contrast.reference
+            over = f"against {base[key]}" + (f", with {base['sampler']}" if key == "augment" else "")
+            name = f"{over}: {one.contrast.name}" if len(families) > 1 else over
+            heads.append({"text": f"<b>{name}</b>", "y": row})
+            for number, judged in enumerate(one.table.itertuples()):
+                row += 1
+                ticks[row] = arm(one, number, key)
+                told = judged.word in (BETTER, WORSE)
+                tint = color(ticks[row]) if key == "sampler" else "#555555"
+                bar = {"array": [judged.high - judged.difference], "thickness": 2, "width": 4, "color": tint}
+                figure.add_scatter(
+                    x=[judged.difference],
+                    y=[row],
+                    error_x=bar if np.isfinite(judged.high) else None,
+                    name=f"{ticks[row]}, {name}",
+                    mode="markers",
+                    marker={"size": 10, "color": tint, "symbol": "circle" if told else "circle-open", "line_width": 2},
+                    hovertemplate=f"%{{x:+.2f}} points ({judged.low:+.2f} to {judged.high:+.2f}): {judged.word}, "
+                    f"{judged.seeds} seeds<extra>{ticks[row]}, {name}</extra>",
+                )
+                shown.append(judged)
+            row += 1
+    figure.add_vline(x=0, line={"color": "#222222", "width": 1})
+    figure.update_xaxes(title_text="accuracy above the reference (points)", range=_decided(shown))
+    figure.update_yaxes(
+        tickvals=list(ticks), ticktext=list(ticks.values()), range=[row, -0.7], showgrid=False, zeroline=False
+    )
+    if not shown:
+        figure.add_annotation(text="<br>".join(found.notes) or "nothing to compare", showarrow=False)
+    left = 16 + 7 * max(map(len, ticks.values()), default=0)
+    for head in heads:
+        figure.add_annotation(x=0, xref="paper", xanchor="left", xshift=4 - left, showarrow=False, **head)
+    seeds = {int(judged.seeds) for judged in shown}
+    of = f", {max(seeds)} seeds" if seeds else ""
+    styled(figure, f"What a choice or a look changes{of}", 110 + 20 * max(row, 4), legend=False)
+    return figure.update_layout(margin={"l": left, "t": 50}, title={"x": 0.005, "xref": "container"})
+
+
+def _decided(shown: Sequence[Any]) -> list[float] | None:
+    """A range about 0 that one wide interval does not stretch so far that the others shrink to nothing."""
+    reach = [max(abs(one.low), abs(one.high)) for one in shown if np.isfinite(one.high)]
+    reach = reach or [2 * abs(one.difference) for one in shown]
+    if not reach:
+        return None
+    most = max(1.0, 1.05 * min(max(reach), 3 * float(np.median(reach))))
+    return [-most, most]

@@ -149,7 +149,7 @@ def test_without_contrasts_every_sampler_is_judged_against_unif():
     ], ignore_index=True)  # fmt: skip
     found = default(frame)
     assert [(one.name, one.titles, one.against) for one in found] == [
-        ("standard", ("c-SGD", "p-SGD"), "unif-SGD"),
+        ("standard", ("p-SGD", "c-SGD"), "unif-SGD"),
         ("none", ("scan-SGD",), "unif-SGD"),
     ]
     assert judge(found[0], frame, families=2).notes[-1] == "one of 2 families"

@@ -53,7 +53,26 @@ def test_mixed_images_are_of_two_classes_and_tell_their_shares(frame):
 
 def test_accuracy_is_the_notebook_s_figure(frame):
     names = {trace.name for trace in picture.accuracy(frame).data}
-    assert names == {"SGD, full run", "p-SGD"}
+    assert names == {"sgd · SGD, full run", "p · p-SGD"}
+
+
+def test_texts_keep_their_own_room_on_a_sheet():
+    random = np.random.default_rng(0)
+    images = torch.from_numpy(random.integers(0, 255, (3, 8, 8, 1), dtype=np.uint8))
+    rows = [("one<br>two<br>three", images, ["1\n2\n3"] * 3), ("four", images, []), ("five", images, ["6"] * 3)]
+    figure = picture.sheet(rows, "title")
+    sheet = np.asarray(Image.open(BytesIO(b64decode(figure.data[0].source.partition(",")[2]))))
+    boxes = []
+    for note in figure.layout.annotations:
+        text = note.text.split("<br>")
+        wide, high = 0.5 * note.font.size * max(map(len, text)), (note.font.size + 2) * len(text)
+        left = note.x - {"right": wide, "center": wide / 2}[note.xanchor]
+        boxes.append((left, note.y, left + wide, note.y + high))
+    for number, (left, top, right, bottom) in enumerate(boxes):
+        assert (sheet[int(np.ceil(top)) : int(bottom) - 3, int(left) : int(right)] == 255).all()  # not on an image
+        for other in boxes[:number]:
+            assert left >= other[2] or other[0] >= right or top >= other[3] or other[1] >= bottom
+    assert (figure.layout.width, figure.layout.height - figure.layout.margin.t) == sheet.shape[1::-1]
 
 
 def test_without_the_quickstart_s_runs_it_says_what_to_do(tmp_path, monkeypatch):

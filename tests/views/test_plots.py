@@ -6,14 +6,12 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
-import torch
 from pandas.io.formats.style import Styler
 from run_folders import write_past, write_run
 
 import iskit
-from iskit.data import Dataset
 from iskit.samplers import samplers
-from iskit.views import gallery, plots
+from iskit.views import plots, runs
 
 SMALL = {"dataset": "digits(limit=100)"}
 
@@ -57,57 +55,97 @@ def axis_titles(figure, which):
 
 
 TESTED = {
-    "accuracy_by_budget", "accuracy_by_seconds", "entropy_by_budget", "curves", "costs", "sample_counts", "gallery",
-    "most_and_least", "table",
-    "before_and_after", "operations",  # in test_gallery.py
+    "accuracy_by_budget", "accuracy_by_seconds", "entropy_by_budget", "curves", "costs", "sample_counts", "table",
 }  # fmt: skip
 
 
 def test_every_figure_has_its_test():
     """A public function that returns a figure or a table must be held against its frame here."""
     drawn = set()
-    for module in (plots, gallery):
+    for module in (plots, runs):
         for name, function in inspect.getmembers(module, inspect.isfunction):
-            own = (
-                function.__module__ == module.__name__ and not name.startswith("_") and name not in ("styled", "sheet")
-            )  # others are drawn with
+            own = function.__module__ == module.__name__ and not name.startswith("_") and name != "styled"
             if own and inspect.signature(function).return_annotation in (go.Figure, Styler):
                 drawn.add(name)
     assert drawn == TESTED
 
 
 BY = {
-    plots.accuracy_by_budget: ("budget", "accuracy", 1, "budget (examples trained)", "test accuracy (%)"),
-    plots.accuracy_by_seconds: ("training_seconds", "accuracy", 1, "training and scoring (s)", "test accuracy (%)"),
-    plots.entropy_by_budget: ("budget", "entropy_share", 100, "budget (examples trained)", "entropy (% of log N)"),
+    plots.accuracy_by_budget: ("budget", "accuracy", "budget (examples trained)", "test accuracy (%)"),
+    plots.accuracy_by_seconds: ("training_seconds", "accuracy", "training and scoring (s)", "test accuracy (%)"),
+    plots.entropy_by_budget: (
+        *("budget", "entropy", "budget (examples trained)", "effective number of images, exp(H)"),
+    ),
 }
+
+
+def drawn_as(y, value):
+    """How far up a value of the frame's column stands."""
+    return np.exp(value) if y == "entropy" else 100 - value
 
 
 @pytest.mark.parametrize("make", BY, ids=lambda make: make.__name__)
 def test_lines_over_seeds(frame, make):
-    x, y, scale, x_title, y_title = BY[make]
+    x, y, x_title, y_title = BY[make]
     figure = make(frame)
-    titles = {"sgd": "SGD, full run"} | {s: samplers.title(s) for s in frame["sampler"] if s != "sgd"}
+    names = {spec: plots.label(spec) for spec in frame["sampler"]}
     drawn = lines(figure)
-    assert set(drawn) == set(titles.values())
-    for sampler, title in titles.items():
-        runs = frame[frame["sampler"] == sampler].groupby("budget")
-        line = drawn[title]
-        np.testing.assert_allclose(line.x, runs[x].median() if x == "training_seconds" else sorted(runs.groups))
-        np.testing.assert_allclose(line.y, scale * runs[y].mean())
+    assert list(drawn) == list(dict.fromkeys(names.values()))  # the order of the frame, and of the table
+    assert names["sgd"] == "sgd · SGD, full run"
+    assert names["p(smooth=False)"] == "p(smooth=False) · p-SGD"
+    budgets_end = frame["budget"].max()
+    for sampler, name in names.items():
+        part = frame[frame["sampler"] == sampler].groupby("budget")
+        line = drawn[name]
+        exact = 1e-9 if x != "budget" or y == "entropy" else 0.03 * budgets_end  # side by side at one budget
+        np.testing.assert_allclose(line.x, part[x].median() if x != "budget" else sorted(part.groups), atol=exact)
+        np.testing.assert_allclose(line.y, drawn_as(y, part[y].mean()))
         if y == "accuracy":
-            np.testing.assert_allclose(line.error_y.array, runs[y].std())
+            np.testing.assert_allclose(line.error_y.array, part[y].std())
         else:
             assert line.error_y.array is None
-        shown = [(f"{100 * budget:g}%", 2, part["training_seconds"].median()) for budget, part in runs]
-        assert [tuple(row) for row in line.customdata] == shown
-        assert line.hovertemplate.startswith("%{y:.2f} %<br>budget %{customdata[0]}, %{customdata[2]:.2f} s, ")
-        assert line.hovertemplate.endswith(f"%{{customdata[1]}} seeds<extra>{samplers.title(sampler)}</extra>")
+        told = [tuple(row) for row in line.customdata]
+        assert [row[:3] for row in told] == [
+            (f"{100 * budget:g}%", 2, runs["training_seconds"].median()) for budget, runs in part
+        ]
+        np.testing.assert_allclose([row[3] for row in told], part["accuracy"].mean())
+        np.testing.assert_allclose([row[4] for row in told], 100 * part["entropy_share"].mean())
+        assert line.hovertemplate.startswith("%{customdata[3]:.2f} %<br>" if y == "accuracy" else "%{y:.1f} images, H ")
     assert axis_titles(figure, "x") == {x_title}
     assert axis_titles(figure, "y") == {y_title}
     assert figure.layout.xaxis.tickformat == (".0%" if x == "budget" else None)
     full = [shape.y0 for shape in figure.layout.shapes]
-    assert full == ([pytest.approx(drawn["SGD, full run"].y[0])] if y == "accuracy" else [])
+    assert full == ([pytest.approx(drawn[names["sgd"]].y[0])] if y == "accuracy" else [])
+
+
+def test_no_two_bars_stand_at_one_place(frame):
+    figure = plots.accuracy_by_budget(frame)
+    places = [x for trace in figure.data for x in trace.x]
+    assert len(set(places)) == len(places)
+
+
+def test_ticks_of_accuracy_stand_where_their_error_is_drawn(frame):
+    axis = plots.accuracy_by_budget(frame).layout.yaxis
+    assert axis.type == "log"
+    np.testing.assert_allclose([100 - float(text) for text in axis.ticktext], axis.tickvals)
+    low, high = (10**end for end in axis.range)
+    ends = frame.groupby(["sampler", "budget"])["accuracy"].agg(["mean", "std"])
+    assert low >= 100 - (ends["mean"] - ends["std"]).min()
+    assert high <= 100 - ends["mean"].max()
+
+
+def test_a_run_without_error_has_a_place_too(frame):
+    figure = plots.accuracy_by_budget(frame.assign(accuracy=100.0))
+    assert all(y > 0 for trace in figure.data for y in trace.y)
+
+
+def test_ticks_of_variety_tell_entropy_too(frame):
+    share = frame["entropy"] / np.log(100)
+    axis = plots.entropy_by_budget(frame.assign(entropy_share=share)).layout.yaxis
+    for value, text in zip(axis.tickvals, axis.ticktext, strict=True):
+        assert text == f"{value:,.0f} ({100 * np.log(value) / np.log(100):.1f} %)"
+    other = frame.assign(entropy_share=share / np.linspace(1, 2, len(frame)))  # of sets of other sizes
+    assert plots.entropy_by_budget(other).layout.yaxis.ticktext is None
 
 
 UNLIKE = {
@@ -144,12 +182,12 @@ def kinds(frame, accuracy):
 @pytest.mark.parametrize("make", BY, ids=lambda make: make.__name__)
 def test_no_line_joins_runs_that_differ(unlike, make):
     kind, frame = unlike
-    x, y, scale, *_ = BY[make]
+    x, y, *_ = BY[make]
     figure = make(frame)
     points = 0
     for line in figure.data:
-        values = np.asarray(line.y) / scale
-        runs = frame[[any(np.isclose(value, values)) for value in frame[y]]]
+        values = np.asarray(line.y)
+        runs = frame[[any(np.isclose(drawn_as(y, value), values)) for value in frame[y]]]
         assert len(runs) == len(values)
         assert len(kinds(frame, runs["accuracy"])) == 1
         points += len(values)
@@ -176,18 +214,35 @@ def test_table_holds_every_configuration(unlike):
     assert "test accuracy (%)" in styler.to_html()
 
 
+def test_table_is_in_the_order_of_the_legend_its_best_in_bold_and_sgd_apart(frame):
+    styler = plots.table(frame)
+    legend = [trace.name for trace in plots.accuracy_by_budget(frame).data]
+    assert [plots.label(spec) for _, spec in styler.data.index] == legend
+    styler._compute()
+    rows = list(styler.data.index.get_level_values("sampler"))
+    bold = {
+        (rows[row], styler.data.columns[column])
+        for (row, column), css in styler.ctx.items()
+        if ("font-weight", "bold") in css
+    }
+    means = frame[frame["sampler"] != "sgd"].groupby(["budget", "sampler"])["accuracy"].mean()
+    assert bold == {(means[budget].idxmax(), f"{100 * budget:g}%") for budget in (0.3, 0.6)}
+    apart = {rows[row] for (row, _), css in styler.ctx.items() if ("font-style", "italic") in css}
+    assert apart == {"sgd"}
+
+
 def test_table_is_mean_and_deviation(frame):
     data = plots.table(frame).data
     assert list(data.columns) == ["30%", "60%", "100%"]
-    for (sampler, budget), runs in frame.groupby(["sampler", "budget"]):
-        expected = f"{runs['accuracy'].mean():.2f} ± {runs['accuracy'].std():.2f}"
+    for (sampler, budget), part in frame.groupby(["sampler", "budget"]):
+        expected = f"{part['accuracy'].mean():.2f} ± {part['accuracy'].std():.2f}"
         assert data.loc[("standard", sampler), f"{100 * budget:g}%"] == expected
     assert data.loc[("standard", "sgd"), "30%"] == ""
 
 
 def test_curves_are_the_histories_test_solid_training_dotted(frame):
     few = frame[frame["sampler"].isin(["unif", "p"]) & (frame["budget"] == 0.3)].reset_index(drop=True)
-    figure = plots.curves(few)
+    figure = runs.curves(few)
     left, right = ([trace for trace in figure.data if trace.xaxis == axis] for axis in ("x", "x2"))
     assert len(left) == len(right) == 2 * len(few) == 8
     for quantity, traces in (("accuracy", left), ("loss", right)):
@@ -195,7 +250,7 @@ def test_curves_are_the_histories_test_solid_training_dotted(frame):
         assert len(by_name) == len(traces)
         for run in few.to_dict("records"):
             past = iskit.history_of(run["path"])
-            name = f"{samplers.title(run['sampler'])} 30% standard seed {run['seed']}"
+            name = f"{run['sampler']} 30% standard seed {run['seed']}"
             for prefix, word, dash in (("", "test", "solid"), ("train_", "training", "dot")):
                 trace = by_name[f"{name} {word}"]
                 np.testing.assert_array_equal(trace.x, past["t"])
@@ -206,10 +261,10 @@ def test_curves_are_the_histories_test_solid_training_dotted(frame):
     assert [note.text for note in figure.layout.annotations] == ["accuracy (%)", "loss"]
     assert axis_titles(figure, "x") == {"budget spent"}
     # One run by itself needs no name.
-    assert {trace.name for trace in plots.curves(frame.iloc[:1]).data} == {"test", "training"}
+    assert {trace.name for trace in runs.curves(frame.iloc[:1]).data} == {"test", "training"}
 
 
-@pytest.mark.parametrize("make", [plots.curves, plots.costs, plots.sample_counts], ids=lambda make: make.__name__)
+@pytest.mark.parametrize("make", [runs.curves, runs.costs, runs.sample_counts], ids=lambda make: make.__name__)
 def test_runs_that_differ_in_anything_have_names_of_their_own(unlike, make):
     _, frame = unlike
     names = {trace.name.removesuffix(" test").removesuffix(" training") for trace in make(frame).data}
@@ -218,7 +273,7 @@ def test_runs_that_differ_in_anything_have_names_of_their_own(unlike, make):
 
 def test_costs_are_the_seconds_and_passes_of_each_run(frame):
     few = frame.iloc[[0, 3]].assign(seconds_new=[np.nan, 7.0])  # what the first was too old to know
-    figure = plots.costs(few)
+    figure = runs.costs(few)
     assert [note.text for note in figure.layout.annotations] == ["seconds", "passes of examples"]
     for number, run in enumerate(few.to_dict("records")):
         for axis, prefix in (("x", "seconds_"), ("x2", "passes_")):
@@ -233,7 +288,7 @@ def test_costs_are_the_seconds_and_passes_of_each_run(frame):
 
 def test_sample_counts_are_ranked_and_told_in_nats_and_percent(frame):
     one = frame.iloc[:1]
-    figure = plots.sample_counts(one)
+    figure = runs.sample_counts(one)
     np.testing.assert_array_equal(figure.data[0].y, np.arange(100)[::-1])
     np.testing.assert_allclose(figure.data[0].x, np.linspace(0, 1, 100))
     run = one.iloc[0]
@@ -243,55 +298,16 @@ def test_sample_counts_are_ranked_and_told_in_nats_and_percent(frame):
     )
     assert axis_titles(figure, "x") == {"examples, most trained first"}
     assert axis_titles(figure, "y") == {"times trained"}
-    assert len(lines(plots.sample_counts(frame))) == len(frame)
-
-
-def test_a_gallery_is_of_all_runs_the_most_trained_above_the_least(tmp_path):
-    first = np.zeros(100, dtype=np.int64)
-    first[[5, 6]] = 9, 1
-    second = np.ones(100, dtype=np.int64)
-    second[[6, 7]] = 30, 0
-    for seed, counts in enumerate((first, second)):
-        write_past(trained(tmp_path, seed=seed, sampler="p", budget=0.3), counts)
-    # Another data set of another size is not counted with it.
-    write_past(trained(tmp_path, seed=1, sampler="p", budget=0.3, dataset="digits(limit=200)"), np.arange(200))
-    figure = plots.gallery(iskit.results(outputs=tmp_path), "p", each=2)
-    captions = [note.text.split(" · ")[1] for note in figure.layout.annotations]
-    assert captions == ["31×", "10×", "1×", "0×"]  # 6, 5; one of the others, 7
-    data = plots.load("digits(limit=100)", tmp_path, 0, torch.device("cpu"), 1)
-    for place, index in ((0, 6), (1, 5), (3, 7)):
-        np.testing.assert_array_equal(figure.data[place].z[..., 0], data.image[index, ..., 0])
-        assert figure.layout.annotations[place].text.startswith(f"{data.classes[data.label[index]]} ")
-    assert [axis.title.text for axis in figure.select_yaxes() if axis.title.text] == ["most", "least"]
-    title = "p-SGD: the images trained most and least in 2 runs on digits(limit=100)"
-    assert figure.layout.title.text == title
-
-
-def test_a_gallery_of_examples_that_each_seed_draws_is_of_one_seed(tmp_path):
-    for seed in (1, 2):
-        write_past(trained(tmp_path, seed=seed, sampler="p", budget=0.3, dataset="digits(limit=100, noise=0.5)"))
-    figure = plots.gallery(iskit.results(outputs=tmp_path), "p", each=2)
-    assert "in 1 runs on" in figure.layout.title.text
-    assert [note.text.split(" · ")[1] for note in figure.layout.annotations] == ["99×", "98×", "1×", "0×"]
-
-
-def test_most_and_least_of_any_data():
-    image = torch.arange(6, dtype=torch.uint8).view(6, 1, 1, 1).expand(6, 4, 4, 3).contiguous()
-    data = Dataset(image, torch.tensor([0, 1, 0, 1, 0, 1]), image, torch.zeros(6).long(), (0.5,), (0.5,), ("a", "b"))
-    figure = plots.most_and_least(data, np.array([3, 9, 4, 1, 5, 0]), each=2)
-    assert [note.text for note in figure.layout.annotations] == ["b · 9×", "a · 5×", "b · 1×", "b · 0×"]
-    assert [int(trace.z[0, 0, 0]) for trace in figure.data] == [1, 4, 3, 5]
-    assert figure.layout.title.text == "Most and least trained images"
+    assert len(lines(runs.sample_counts(frame))) == len(frame)
 
 
 def test_a_method_that_is_known_no_more_is_drawn_by_its_text(frame):
     frame = frame.assign(sampler=frame["sampler"].replace("unif", "gone(x=1)"))
     for make in BY:
         assert "gone(x=1)" in lines(make(frame))
-    for make in (plots.curves, plots.costs, plots.sample_counts):
+    for make in (runs.curves, runs.costs, runs.sample_counts):
         assert any("gone(x=1)" in trace.name for trace in make(frame).data)
     assert ("standard", "gone(x=1)") in plots.table(frame).data.index
-    assert sorted(plots.choosers(frame)) == ["gone(x=1)", "p", "p(smooth=False)"]
     assert plots.color("gone(x=1)") not in map(plots.color, samplers)
 
 

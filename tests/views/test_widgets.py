@@ -8,7 +8,7 @@ import pytest
 
 import iskit
 from iskit.study.grid import grid
-from iskit.views import plots, widgets
+from iskit.views import gallery, plots, runs, widgets
 
 TINY = {"dataset": "digits(limit=100)", "model": "cnn(width=4)", "epochs": 4, "evals": 2, "study": "w", "seeds": 1}
 
@@ -44,24 +44,24 @@ def text(box) -> str:
 def test_run_trains_in_the_background_and_the_views_follow(shown):
     one = panel(sampler=["sgd", "scan"])
     one.start()
-    one.show(plots.gallery, sampler=plots.choosers)
+    one.show(gallery.trained, sampler=gallery.choosers)
     one.show(plots.table)
-    gallery, table = shown[2:]  # after the panel, and what to do when its controls are dead
-    assert "Nothing trained yet" in text(gallery)
+    images, table = shown[2:]  # after the panel, and what to do when its controls are dead
+    assert "Nothing trained yet" in text(images)
     one.run()
     assert one.run_button.disabled
     one.thread.join(120)
     assert "finished (2 of 2 runs" in one.message.value
-    assert gallery.children[0].options == ("sgd", "scan")  # nothing else was trained
-    assert "plotly" in text(gallery)
+    assert images.children[0].options == ("sgd", "scan")  # nothing else was trained
+    assert "<img" in text(images)
     assert "<table" in text(table)
     # A sampler that chooses is trained too: the dropdown follows, and its first value is shown.
     one.controls["sampler"].value = ("sgd", "scan", "unif")
     one.run()
     one.thread.join(120)
     assert "finished (3 of 3 runs" in one.message.value
-    assert gallery.children[0].options == ("unif",)
-    assert "unif-SGD: the images trained most and least in 1 runs" in text(gallery)
+    assert images.children[0].options == ("unif",)
+    assert "unif · unif-SGD: the images trained most and least in 1 runs" in text(images)
 
 
 def until(so, seconds=60.0):
@@ -234,10 +234,10 @@ def test_every_plot_draws_every_kind_of_frame(tmp_path):
         part = pd.DataFrame(part).reset_index(drop=True)
         for make in (plots.accuracy_by_budget, plots.accuracy_by_seconds, plots.entropy_by_budget):
             figure = make(part)
-            assert {trace.name for trace in figure.data} >= {"SGD, full run"} or len(part) == 1
-        for make in (plots.curves, plots.costs, plots.sample_counts):
+            assert {trace.name for trace in figure.data} >= {"sgd · SGD, full run"} or len(part) == 1
+        for make in (runs.curves, runs.costs, runs.sample_counts):
             assert make(part).data
-        assert plots.gallery(part, plots.choosers(part)[0]).data
+        assert "<img" in gallery.trained(part, gallery.choosers(part)[0]).data
         assert "<table" in plots.table(part).to_html()
     styles = plots.dashes(["p", "p(smooth=False)", "unif"])
     assert styles["p"] != styles["p(smooth=False)"]
