@@ -65,7 +65,7 @@ readme: setup
 # docs/findings.md, the README's answer and their figures, of what is packed in outputs/reference; they need Chromium.
 .PHONY: findings
 findings: setup
-	$(BIN)/python -c 'from pathlib import Path; from iskit.views.findings import write; write(Path("."))'
+	$(BIN)/python -c 'from pathlib import Path; from iskit.views.reference import write; write(Path("."))'
 
 # The README's pictures, of the quickstart's runs; they need Chromium.
 .PHONY: picture

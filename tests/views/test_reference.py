@@ -13,8 +13,8 @@ from iskit.errors import InputError
 from iskit.study.archive import results
 from iskit.study.pack import pack
 from iskit.study.packed import SHELF, opened
-from iskit.views import findings
-from iskit.views.findings import PAGE, README_MARKS, answer, answered, comments, found, page
+from iskit.views import reference
+from iskit.views.reference import PAGE, README_MARKS, answer, answered, comments, found, page
 
 ROOT = Path(__file__).parents[2]
 BASE = [90.0, 90.4, 89.7, 90.2, 90.1, 89.9, 90.3, 89.8]
@@ -94,7 +94,7 @@ def test_the_page_is_the_packed_results():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert answered(readme, known) == readme
     for name in known.judged:
-        assert (ROOT / findings.FIGURES / f"{name}.png").exists()
+        assert (ROOT / reference.FIGURES / f"{name}.png").exists()
     for name, said in comments(text).items():
         assert not re.search(r"\d", said), f"the comment {name} has digits"
 
