@@ -85,6 +85,6 @@ def test_a_wrong_word_is_one_line_and_nothing_is_begun(command, tmp_path, monkey
 
 
 def test_a_job_is_printed_as_it_is_to_be_submitted(command):  # noqa: F811
-    code, out, err = command("sweep", "dataset=digits(limit=60)", "epochs=1", "--engine", "slurm", "--print")
+    code, out, err = command("sweep", "dataset=digits(limit=200)", "epochs=1", "--engine", "slurm", "--print")
     assert (code, err) == (0, "")
     assert out.startswith("#!/bin/bash")
