@@ -111,7 +111,7 @@ def test_a_silent_holder_is_told_and_taken_over_by_command_alone(locks, freeze, 
         one.train()
     many = Sweep([one.experiment], workers=1, outputs=tmp_path)
     with pytest.warns(UserWarning, match="silent for 10 min"):
-        assert list(many._give([0], SimpleNamespace(idle=[None]))) == []
+        assert list(many._give([0], SimpleNamespace(idle=[None], busy=[]), 1)) == []
 
 
 def test_of_two_that_claim_a_run_the_last_is_its_writer(tmp_path):
@@ -173,7 +173,7 @@ def test_a_file_that_the_overtaken_removed_is_written_again(tmp_path):
 def test_a_run_of_another_machine_is_running_while_it_gives_signs_of_life(tmp_path):
     """Whether its lock is seen here or not; its process is unknown here in any case."""
     run = Run(Experiment(**TINY), tmp_path)
-    run.path.mkdir()
+    run.path.mkdir(parents=True)
     far = {"state": "running", "host": "far", "process": 2**22 + 1, "began": 1, "t": 0.5, "saved": None}
     files.write_json(run.path / "status.json", far)
     assert run.status["state"] == "running"
