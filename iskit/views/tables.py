@@ -32,9 +32,10 @@ GAP = 2  # characters between columns
 
 
 class Fitted:
-    """A table of text for a terminal: its naming columns are whole at any width, what is the same in all rows, of
-    these and of those that are `also` meant, is said once above it. Where it is too wide, its further columns go on below, the naming ones again beside them; or, if it
-    is known how to get the `whole`, those that fit are shown, and a line names the others."""
+    """A table of text for a terminal: its naming columns are whole at any width. What is the same in all rows, of these
+    and of those that are `also` meant, is said once above it. Where it is too wide, its further columns go on below, the
+    naming ones again beside them; or, if it is known how to get the `whole`, those that fit are shown, and a line names
+    the others."""
 
     def __init__(
         self, frame: pd.DataFrame, names: Sequence[str], title: str = "", whole: str = "", also: Sequence[str] = ()
@@ -89,7 +90,7 @@ def accuracies(frame: pd.DataFrame) -> Iterator[Fitted]:
         names = ["augment", "sampler", "budget", *told_apart_by(part)]
         rows = over_seeds(part).sort_values(["augment", *names[3:], "budget", "sampler"])
         yield Fitted(
-            _as_text(rows, names), names, f"{study}: {model} on {dataset}", whole=f"iskit results {study} --csv"
+            _as_text(rows, names), names, f"{study}: {model} on {dataset}", f"iskit results {study} --csv", SPENT
         )
 
 
