@@ -33,9 +33,9 @@ GAP = 2  # characters between columns
 
 class Fitted:
     """A table of text for a terminal: its naming columns are whole at any width. What is the same in all rows, of these
-    and of those that are `also` meant, is said once above it. Where it is too wide, its further columns go on below, the
-    naming ones again beside them; or, if it is known how to get the `whole`, those that fit are shown, and a line names
-    the others."""
+    and of those that are `also` meant, is said once above it. Where it is too wide, its further columns go on below,
+    the naming ones again beside them; or, if it is known how to get the `whole`, those that fit are shown, and a line
+    names the others."""
 
     def __init__(
         self, frame: pd.DataFrame, names: Sequence[str], title: str = "", whole: str = "", also: Sequence[str] = ()
