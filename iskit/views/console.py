@@ -147,7 +147,7 @@ def show_verdict(found: "Verdict") -> None:
     for one in found:
         console.print(one.sentence, style="bold", markup=False, highlight=False, soft_wrap=True)
         view = cells(one)
-        console.print(Fitted(view.astype(str), view.columns[:2], whole="--markdown"))
+        console.print(Fitted(view.astype(str), view.columns[:1], whole="--markdown"))
         for text in (legend(one), *one.notes):
             console.print(f"- {text}", style="dim", markup=False, highlight=False, soft_wrap=True)
         console.print()

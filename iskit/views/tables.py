@@ -27,18 +27,22 @@ LEGEND = {
 }
 UNITS = (("d", 86400), ("h", 3600), ("min", 60))
 ACCURACY = "accuracy %"
+SPENT = ("seeds", "seconds", "saved %", "cost", "entropy", "trained")
 GAP = 2  # characters between columns
 
 
 class Fitted:
-    """A table of text for a terminal: its naming columns are whole at any width, what is the same in all rows is said
-    once above it. Where it is too wide, its further columns go on below, the naming ones again beside them; or, if it
-    is known how to get the `whole`, those that fit are shown, and a line names the others."""
+    """A table of text for a terminal: its naming columns are whole at any width. What is the same in all rows, of these
+    and of those that are `also` meant, is said once above it. Where it is too wide, its further columns go on below,
+    the naming ones again beside them; or, if it is known how to get the `whole`, those that fit are shown, and a line
+    names the others."""
 
-    def __init__(self, frame: pd.DataFrame, names: Sequence[str], title: str = "", whole: str = ""):
+    def __init__(
+        self, frame: pd.DataFrame, names: Sequence[str], title: str = "", whole: str = "", also: Sequence[str] = ()
+    ):
         self.title, self.whole = title, whole
         same = [name for name in frame if len(frame) > 1 and frame[name].nunique() == 1]
-        self.said = {name: frame[name].iloc[0] for name in same if name in names or (whole and name != ACCURACY)}
+        self.said = {name: frame[name].iloc[0] for name in same if name in names or name in also}
         self.frame = frame.drop(columns=list(self.said))
         self.names = [name for name in names if name in self.frame]
 
@@ -86,7 +90,7 @@ def accuracies(frame: pd.DataFrame) -> Iterator[Fitted]:
         names = ["augment", "sampler", "budget", *told_apart_by(part)]
         rows = over_seeds(part).sort_values(["augment", *names[3:], "budget", "sampler"])
         yield Fitted(
-            _as_text(rows, names), names, f"{study}: {model} on {dataset}", whole=f"iskit results {study} --csv"
+            _as_text(rows, names), names, f"{study}: {model} on {dataset}", f"iskit results {study} --csv", SPENT
         )
 
 
@@ -192,7 +196,7 @@ def by_task(rows: pd.DataFrame, names: Sequence[str], by: Sequence[str], columns
         here = [name for name in names if name not in task and part[name].nunique(dropna=False) > 1]
         here = list(dict.fromkeys([*by, *here])) or ["sampler"]
         title = ", ".join([*map(str, key), *([ACCURACY] if columns else [])])
-        yield Fitted(shown_by(part, here, columns), here, title, whole="" if columns else "--csv")
+        yield Fitted(shown_by(part, here, columns), here, title, "" if columns else "--csv", SPENT)
 
 
 def csv(rows: pd.DataFrame, names: Sequence[str], columns: str | None) -> str:
