@@ -246,7 +246,6 @@ def test_what_ends_a_notebook_is_one_line_and_no_interrupt(error, status, code, 
     assert f"Error: {said}" in done.output
     assert "Traceback" not in done.output
     assert nbformat.read("out.ipynb", as_version=4).metadata.iskit.status == status
-    monkeypatch.undo()
     save = NotebookExecutionManager.save
     begun = []
 
