@@ -51,7 +51,7 @@ def settings(name: Name = None) -> None:
     elif name is not None:
         _list(catalogue.catalogued(name), {})
     else:
-        console.print("More: iskit methods (sampler, augment), iskit models, iskit data, iskit settings schedule")
+        console.print("More: iskit methods, iskit models, iskit data; iskit settings schedule")
 
 
 def _written(value: Any) -> str:

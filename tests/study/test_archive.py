@@ -474,13 +474,12 @@ def test_what_killed_processes_left_of_the_cache_is_removed(study):
 def test_the_cache_is_renamed_into_place(study, monkeypatch):
     """So that of two processes at once neither meets a half-written one."""
     seen = []
-    real = Path.replace
 
     def watch(path, target):
-        seen.append((Path(target).name, str(os.getpid()) in path.name))
-        return real(path, target)
+        seen.append((target.name, str(os.getpid()) in path.name))
+        os.replace(path, target)
 
-    monkeypatch.setattr(Path, "replace", watch)
+    monkeypatch.setattr(files.write, "__defaults__", ("", watch))
     iskit.results(outputs=study.parent)
     assert seen == [(folders.CACHE, True)]
 

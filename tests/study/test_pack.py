@@ -16,7 +16,7 @@ from iskit.study.archive import ranked_counts_of
 from iskit.study.pack import pack, thinned
 from iskit.study.packed import POINTS, SHELF, opened
 from iskit.study.sweep import Sweep
-from iskit.views import plots
+from iskit.views import gallery, runs
 
 TEXT = """
 study: small
@@ -145,9 +145,9 @@ def test_a_sweep_takes_packed_runs_for_finished(packed):
 def test_figures_of_a_packed_study(packed, monkeypatch):
     monkeypatch.setenv("ISKIT_ROOT", str(packed.parent))
     frame = iskit.results("small", packed)
-    assert plots.curves(frame).data
-    assert plots.sample_counts(frame).data
-    assert plots.gallery(frame, "p").data
+    assert runs.curves(frame).data
+    assert runs.sample_counts(frame).data
+    assert "<img" in gallery.trained(frame, "p").data
 
 
 def test_the_study_files_come_along(packed):

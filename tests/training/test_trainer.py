@@ -72,7 +72,7 @@ def scoring(trainer: Trainer) -> Trainer:
 
 def test_training_learns_digits(make, digits):
     trainer = finish(
-        make("unif", "standard", digits, model="cnn(width=8)", budget=0.3, epochs=20, batch_size=32, lr=0.1)
+        make("unif", "standard", data=digits, model="cnn(width=8)", budget=0.3, epochs=20, batch_size=32, lr=0.1)
     )
     last = trainer.history.rows[-1]
     assert last["accuracy"] > 85

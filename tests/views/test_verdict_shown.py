@@ -9,6 +9,7 @@ from judged import runs, write
 import iskit
 from iskit.cli import main
 from iskit.errors import InputError
+from iskit.views.console import console
 from iskit.views.verdict import cells, figure
 
 BASE = [90.0, 90.4, 89.7, 90.2, 90.1, 89.9, 90.3, 89.8]
@@ -52,7 +53,8 @@ def command(project, monkeypatch, capsys):
     return call
 
 
-def test_the_command_says_the_sentence_the_table_and_the_notes(command):
+def test_the_command_says_the_sentence_the_table_and_the_notes(command, monkeypatch):
+    monkeypatch.setattr(console, "width", 200)
     code, out, err = command("verdict", "study.yaml", "--contrast", "choosing")
     assert (code, err) == (0, "")
     found = iskit.verdict("study.yaml")["choosing"]
