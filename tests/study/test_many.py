@@ -41,7 +41,7 @@ def test_each_run_of_a_study_is_done_once(runs, warm_workers, tmp_path):
                 del news[who]
             elif one.finished:
                 finished[who][one.number] += 1
-            else:
+            elif one.accuracy is not None:
                 trained[one.number] += 1  # the one evaluation
                 by.add(who)
     once = dict.fromkeys(range(runs), 1)
