@@ -108,7 +108,7 @@ def chromium(width: int = 1500, height: int = 1200) -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=BROWSER, args=QUIET)
         page = browser.new_context(viewport={"width": width, "height": height}).new_page()
-        page.set_default_timeout(90_000)  # a busy machine is slow to start Lab
+        page.context.set_default_timeout(90_000)  # a busy machine is slow to start Lab
         yield page
         browser.close()
 
