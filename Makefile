@@ -45,8 +45,9 @@ test: setup
 browser notebooks engines: setup
 	$(TESTS) -m "$@ and not soak"
 
+# In short (ISKIT_SOAK_SHORT=1): the campaign alone, without the studies of 300 runs.
 soak: setup
-	$(TESTS) -m soak
+	$(TESTS) -m soak $(if $(ISKIT_SOAK_SHORT),tests/soak)
 
 mutants: setup  # make mutants ONLY=name
 	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants/run.py $(ONLY)
