@@ -1,7 +1,8 @@
 """A study's judgements to look at: sentences, tables for console and Markdown, a figure a family, one data frame."""
 
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,34 @@ def verdict(
     chosen = [one for one in named if contrast in (None, one.name)]
     if not chosen:
         raise InputError(f"contrast={contrast!r} is unknown: {suggest(str(contrast), [one.name for one in named])}")
-    return Verdict([judge(one, frame, chance, correct, families=len(named)) for one in chosen])
+    judged = [judge(one, frame, chance, correct, families=len(named)) for one in chosen]
+    tuned = tuning(str(study), outputs or files.root() / "outputs")
+    if tuned:
+        judged = [replace(one, notes=[*one.notes, cost_of_tuning(tuned)]) for one in judged]
+    return Verdict(judged)
+
+
+def tuning(study: str, outputs: Path) -> dict[str, Any] | None:
+    """What `iskit tune` left of the study, in its folder or packed: see `iskit.judging.tuning`; None if nothing."""
+    path = outputs / f"{study}-tuning" / "tuned.json"
+    if path.is_file():
+        return files.read_json(path)
+    boxed = study.endswith(packed.ENDING)
+    for box in map(packed.opened, [Path(study)] if boxed else packed.packs(outputs, study)):
+        if (boxed or box.about["study"] == study) and "tuning.json" in box.files:
+            return json.loads(box.files["tuning.json"])
+    return None
+
+
+def cost_of_tuning(tuned: dict[str, Any]) -> str:
+    """The trials that came before the runs, in one sentence."""
+    arms = tuned["arms"]
+    trials = sum(len(arm["trials"]) for arm in arms)
+    examples = sum(arm["passes"].get("backward", 0) for arm in arms)
+    return (
+        f"the arms were tuned alike before, by {trials} trials ({examples:,.0f} examples trained, "
+        f"{sum(arm['seconds'] for arm in arms) / 60:.1f} min of training), which are in no cost here"
+    )
 
 
 def named_beforehand(study: str, outputs: Path) -> dict[str, Any] | None:

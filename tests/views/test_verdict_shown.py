@@ -7,6 +7,7 @@ import pytest
 from judged import runs, write
 
 import iskit
+from iskit import files
 from iskit.cli import main
 from iskit.errors import InputError
 from iskit.views.console import console
@@ -138,3 +139,13 @@ def test_bad_input_is_one_line_and_exit_code_2(command, project, words, message)
 def test_a_contrast_that_is_not_there_is_refused(project):
     with pytest.raises(InputError, match="did you mean 'time'"):
         iskit.verdict("study.yaml")["tme"]
+
+
+def test_the_cost_of_tuning_is_said(project):
+    assert not any("tuned alike" in note for note in iskit.verdict("study.yaml")["choosing"].notes)
+    arms = [{"trials": [{}, {}], "passes": {"forward": 9, "backward": 600}, "seconds": 60.0} for _ in range(3)]
+    folder = project / "outputs" / f"{iskit.results()['study'][0]}-tuning"
+    folder.mkdir()
+    files.write_json(folder / "tuned.json", {"arms": arms})
+    for one in iskit.verdict("study.yaml"):
+        assert "by 6 trials (1,800 examples trained, 3.0 min of training), which are in no cost here" in one.notes[-1]
