@@ -43,5 +43,5 @@ def engine(name: str, options: Options) -> AbstractContextManager[Train]:
     try:
         module = importlib.import_module(f"iskit.engines.{ENGINES[name]}")
     except ModuleNotFoundError as error:
-        raise InputError(f"engine={name!r} needs {error.name}: pip install 'iskit[{name}]'") from None
+        raise InputError(f"engine={name!r} needs {error.name}: run pip install -e '.[{name}]' in the clone") from None
     return module.engine(options)
