@@ -20,7 +20,7 @@ def test_an_unknown_engine_and_one_that_is_not_installed(monkeypatch):
     for name, package in (("ray", "ray"), ("slurm", "submitit.core.job_environment")):
         monkeypatch.setitem(sys.modules, package, None)
         monkeypatch.delitem(sys.modules, f"iskit.engines.on_{name}", raising=False)
-        with pytest.raises(InputError, match=rf"engine='{name}' needs {package}.*: pip install 'iskit\[{name}\]'"):
+        with pytest.raises(InputError, match=rf"engine='{name}' needs {package}.*: run pip install -e '.\[{name}\]'"):
             engine(name, Options())
 
 

@@ -260,7 +260,8 @@ def test_papermill(what, server, toll, project):
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_report(fault, server, toll, project):
-    shown = [{"output_type": "stream", "name": "stdout", "text": "hello"}]
+    figure = {"data": [{"type": "scatter", "y": [1, 2]}], "layout": {}}  # without one there is no report
+    shown = [{"output_type": "display_data", "data": {"application/vnd.plotly.v1+json": figure}, "metadata": {}}]
     cells = [
         {"cell_type": "markdown", "id": "a", "metadata": {}, "source": "# A title"},
         {"cell_type": "code", "id": "b", "metadata": {}, "source": "", "outputs": shown, "execution_count": 1},
