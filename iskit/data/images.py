@@ -46,13 +46,20 @@ def decode_all(encoded: Iterable[Encoded], count: int, size: int, title: str) ->
                 if out is None:
                     _check_fits(count, *pixels.shape)
                     out = np.empty((count, *pixels.shape), np.uint8)
+                if done == count:
+                    raise InputError(_other_count(title, "more", count))
                 if pixels.shape != out.shape[1:]:
                     raise InputError(f"{name}: {_by(pixels)} pixels, others have {_by(out[0])}: set size= to scale all")
                 out[done] = pixels
                 done, grey = done + 1, grey and is_grey
             bar.update(len(chunk))
-    assert out is not None, "an empty set is refused before"
+    if out is None or done < count:  # what a damaged file says of itself need not be so
+        raise InputError(_other_count(title, str(done), count))
     return out[..., :1].copy() if grey else out
+
+
+def _other_count(title: str, found: str, count: int) -> str:
+    return f"{title}: {found} images where {count} are announced: the file is damaged, get it again"
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:

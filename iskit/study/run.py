@@ -29,7 +29,8 @@ from iskit.training import probe
 from iskit.training.trainer import Trainer
 
 FORMAT = 4  # of checkpoints: one of another version of this code cannot be gone on with
-NO_MEMORY = ("out of memory", "ALLOC_FAILED", "DefaultCPUAllocator")  # how cuBLAS, cuDNN and the host put it
+# How cuBLAS, cuDNN, the host and oneDNN put it.
+NO_MEMORY = ("out of memory", "ALLOC_FAILED", "DefaultCPUAllocator", "could not create a primitive")
 
 _compiled: dict[tuple, nn.Module] = {}  # the last run's model, if it was compiled and the run is over
 

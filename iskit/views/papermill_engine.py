@@ -92,6 +92,7 @@ class Engine(NBClientEngine):
             about["status"] = "refused"
             nb_man.save()
             raise refusal
+        nb_man.save()
         client = Client(
             nb_man,
             kernel_name=kernel_name,

@@ -231,6 +231,13 @@ def test_a_palette_with_transparency_is_read_without_a_warning():
     assert np.array_equal(out[0], np.asarray(image.convert("RGB")))
 
 
+@pytest.mark.parametrize("announced", [1, 3])
+def test_another_number_of_images_than_announced_is_refused(announced):
+    two = [(encoded(np.zeros((4, 4, 3), np.uint8), "png"), name) for name in "ab"]
+    with pytest.raises(InputError, match=f"images where {announced} are announced"):
+        decode_all(two, announced, 0, "test")
+
+
 def test_a_set_stays_grey_only_if_every_image_is(tmp_path):
     grey, colour = [encoded(one) for one in pixels(2, 8, 1)], [encoded(one) for one in pixels(2, 8)]
     spec = table(tmp_path, grey)

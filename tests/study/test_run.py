@@ -196,6 +196,7 @@ def test_a_run_on_data_that_changed_is_refused_and_kept(tmp_path, monkeypatch):
         ("load", torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")),
         ("load", RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate")),
         ("choose", MemoryError()),
+        ("Trainer._step", RuntimeError("could not create a primitive")),
         ("Trainer._step", RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")),
     ],
 )

@@ -228,6 +228,21 @@ def test_a_dead_kernel_is_one_line_and_a_true_status(when, project, monkeypatch)
     assert nbformat.read("out.ipynb", as_version=4).metadata.iskit.status == "dead kernel"
 
 
+def test_a_notebook_says_that_it_runs_before_its_kernel_starts(project, monkeypatch):
+    told = []
+
+    def start(*_, **__):
+        told.append(nbformat.read("out.ipynb", as_version=4).metadata.iskit.status)
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(PapermillNotebookClient, "start_new_kernel", lambda *_, **__: None)
+    monkeypatch.setattr(PapermillNotebookClient, "start_new_kernel_client", start)
+    CliRunner().invoke(
+        papermill_command, [str(ROOT / "notebooks" / "run.ipynb"), "out.ipynb", "--engine", "iskit", "-k", "python3"]
+    )
+    assert told == ["running"]
+
+
 @pytest.mark.parametrize(
     ("error", "status", "code", "said"),
     [
