@@ -84,6 +84,15 @@ def test_a_gain_is_consistent_only_if_it_is_everywhere():
     assert stands("better", NOT_TOLD) == UNTOLD
 
 
+def test_a_method_that_never_acted_speaks_neither_for_nor_against(named):
+    for number in (0, 7):
+        claim = CLAIMS[number]
+        idle = {
+            name: judgement(named[name], dict.fromkeys(range(5), "never acted"), (0, 99)) for name in claim.contrasts
+        }
+        assert holds(claim, idle) == UNTOLD
+
+
 def test_the_papers_numbers_beside_a_claim():
     """By hand, from its tables: RICAP at .3 less full training; SB's minutes over unif's on CIFAR-100."""
     gaps = in_paper(CLAIMS[4].beside[0])
