@@ -63,11 +63,11 @@ def findings(runs: pd.DataFrame | str) -> Findings:
     how, more = _judged(against(frame[frame["sampler"] == REFERENCE["sampler"]], **PLAIN), frame)
     sentences = []
     if which:
-        sentences.append(f"Which images? {_told(which, 'sampler')}")
+        sentences.append(f"Which images? {told(which, 'sampler')}")
     elif not notes:
         notes.append("No runs of unif lie beside runs of another sampler: there is nothing to hold them against.")
     if how:
-        sentences.append(f"How they look? With unif, {_told(how, 'augment')}")
+        sentences.append(f"How they look? With unif, {told(how, 'augment')}")
     if which:
         sentences.append(f"How varied? {_variety([one.contrast for one in which], frame)}")
     return Findings(sentences, which, how, notes + more)
@@ -89,8 +89,8 @@ def _judged(contrasts: Sequence[Contrast], frame: pd.DataFrame) -> tuple[list[Ju
     return found, notes
 
 
-def _told(judgements: Sequence[Judgement], key: str) -> str:
-    """All arms of some families by their words, in the words' order."""
+def told(judgements: Sequence[Judgement], key: str) -> str:
+    """All arms of some families by their words, in the words' order. key: the setting that they differ in."""
     rows = [
         (arm(one, number, key), f" at {one.contrast.name}" if len(judgements) > 1 else "", row)
         for one in judgements

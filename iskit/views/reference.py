@@ -8,24 +8,24 @@ when the page is made anew, and has no digits (a test).
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import plotly.io as pio
 
 from iskit import files
 from iskit.errors import InputError
-from iskit.inputs import parse_yaml
 from iskit.judging import claims, contrasts
 from iskit.judging.claims import CLAIMS, Beside
-from iskit.judging.verdict import BETTER, COLLAPSED, NEVER, NO_DIFFERENCE, NO_GAIN, WORSE, Judgement, judge, signed
+from iskit.judging.findings import told
+from iskit.judging.verdict import Judgement, judge, signed
 from iskit.study import packed
 from iskit.study.archive import correct_of, results
-from iskit.views.verdict import figure, markdown
+from iskit.views.verdict import contrasts_in, figure, markdown
 
 PAGE, FIGURES = Path("docs/findings.md"), Path("outputs/reference/figures")
+CHOOSING = "choosing-"  # how the names of the contrasts begin that judge samplers
 README_MARKS = ("<!-- findings -->", "<!-- end of findings -->")
 COMMENT = re.compile(r"<!-- comment: (.+?) -->\n(.*?)\n?<!-- end of comment -->", re.DOTALL)
 
@@ -48,12 +48,12 @@ def found(outputs: Path | None = None) -> Found:
     for path in sorted(shelf.glob(f"*{packed.ENDING}")):
         box = packed.opened(path)
         boxes.setdefault(box.about["study"], []).append(box)
-    judged, missing, studies, frames = {}, {}, {}, []
+    judged: dict[str, Judgement] = {}
+    missing: dict[str, str] = {}
+    studies: dict[str, str] = {}
+    frames = []
     for study, some in boxes.items():
-        section: dict[str, Any] = {}
-        for box in some:
-            for name, text in box.plans.items():
-                section |= parse_yaml(name, text).get("contrasts") or {}
+        section = contrasts_in(some)
         if not section:  # a pilot, or a study that nobody means to judge
             continue
         frame = pd.concat([results(str(box.path)) for box in some], ignore_index=True)
@@ -61,6 +61,8 @@ def found(outputs: Path | None = None) -> Found:
         frames.append(frame)
         named = contrasts.read(section)
         for one in named:
+            if one.name in studies:
+                raise InputError(f"contrast {one.name!r} stands in {studies[one.name]} and {study}: rename one of them")
             studies[one.name] = study
             try:
                 judged[one.name] = judge(one, frame, correct=correct_of, families=len(named))
@@ -113,24 +115,17 @@ def setting(known: Found) -> str:
 
 def answer(known: Found) -> list[str]:
     """The study's question in three sentences, as far as it was judged."""
-    choosing = [one for name, one in known.judged.items() if name.startswith("choosing-")]
-    told = []
-    if choosing:
-        table = pd.concat([one.table for one in choosing])
-        counts = table["word"].value_counts()
-        best = table.loc[table["difference"].idxmax()]
-        where = str(best["contrast"]).removeprefix("choosing-")
-        words = ", ".join(f"{word}: {counts[word]}" for word in (BETTER, *_OTHERS) if word in counts)
-        told.append(
-            f"Choosing, judged against uniform sampling at the same budget in {len(table)} comparisons: {words}; most "
-            f"was gained by {best['arm']} ({where}), {signed(best['difference'])} points ({signed(best['low'])} "
-            f"to {signed(best['high'])})."
-        )
-    told += [known.judged[name].sentence.split(": ", 1)[1] for name in ("varying", "full") if name in known.judged]
-    return [f"{number}. {text[0].upper()}{text[1:]}" for number, text in enumerate(told, 1)]
-
-
-_OTHERS = (WORSE, COLLAPSED, NO_DIFFERENCE, NO_GAIN, "not told apart", NEVER)
+    choosing = [
+        replace(one, contrast=replace(one.contrast, name=name.removeprefix(CHOOSING)))
+        for name, one in known.judged.items()
+        if name.startswith(CHOOSING)
+    ]
+    said = [f"Which images? {told(choosing, 'sampler')}"] if choosing else []
+    if "varying" in known.judged:
+        said.append(f"How they look? With unif, {told([known.judged['varying']], 'augment')}")
+    if "full" in known.judged:
+        said.append(known.judged["full"].sentence.replace("full: against", "And the full run? Against", 1))
+    return [f"{number}. {text}" for number, text in enumerate(said, 1)]
 
 
 def overview(known: Found) -> str:

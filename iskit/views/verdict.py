@@ -1,7 +1,7 @@
 """A study's judgements to look at: sentences, tables for console and Markdown, a figure a family, one data frame."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -105,11 +105,9 @@ def tuning(study: str, outputs: Path) -> dict[str, Any] | None:
     path = outputs / f"{study}-tuning" / "tuned.json"
     if path.is_file():
         return files.read_json(path)
-    boxed = study.endswith(packed.ENDING)
-    for box in map(packed.opened, [Path(study)] if boxed else packed.packs(outputs, study)):
-        if (boxed or box.about["study"] == study) and "tuning.json" in box.files:
-            return json.loads(box.files["tuning.json"])
-    return None
+    return next(
+        (json.loads(box.files["tuning.json"]) for box in _boxes(study, outputs) if "tuning.json" in box.files), None
+    )
 
 
 def cost_of_tuning(tuned: dict[str, Any]) -> str:
@@ -125,13 +123,22 @@ def cost_of_tuning(tuned: dict[str, Any]) -> str:
 
 def named_beforehand(study: str, outputs: Path) -> dict[str, Any] | None:
     """The contrasts of the study files that a study was trained from, in its folder or packed; None without any."""
-    boxed = study.endswith(packed.ENDING)
-    found = {} if boxed else plan.contrasts_of(plan.kept(study, outputs))
-    for box in map(packed.opened, [Path(study)] if boxed else packed.packs(outputs, study)):
-        if boxed or box.about["study"] == study:
-            for name, text in box.plans.items():
-                found |= parse_yaml(name, text).get("contrasts") or {}
-    return found or None
+    found = {} if study.endswith(packed.ENDING) else plan.contrasts_of(plan.kept(study, outputs))
+    return found | contrasts_in(_boxes(study, outputs)) or None
+
+
+def contrasts_in(boxes: Iterable[packed.Packed]) -> dict[str, Any]:
+    """What the study files in packed files name beforehand."""
+    found: dict[str, Any] = {}
+    for box in boxes:
+        for name, text in box.plans.items():
+            found |= parse_yaml(name, text).get("contrasts") or {}
+    return found
+
+
+def _boxes(study: str, outputs: Path) -> list[packed.Packed]:
+    """The packed file that is meant, or those of the study."""
+    return [packed.opened(Path(study))] if study.endswith(packed.ENDING) else packed.boxes(outputs, study)
 
 
 def cells(judgement: Judgement) -> pd.DataFrame:

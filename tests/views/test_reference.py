@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from judged import runs, write
 
 from iskit import files
@@ -62,9 +63,20 @@ def test_contrasts_are_judged_as_far_as_their_runs_are_packed(outputs):
 def test_the_answer_is_computed(outputs):
     (told,) = answer(found(outputs))
     assert told == (
-        "1. Choosing, judged against uniform sampling at the same budget in 2 comparisons: better: 1, no difference: "
-        "1; most was gained by p-SGD (here), +1.05 points (+1.00 to +1.10)."
+        "1. Which images? p and c against unif, 2 comparisons, 8 seeds: p is better by 1.05 points (+1.00 to +1.10); "
+        "no difference of 0.5 points of c."
     )
+
+
+def test_one_name_of_two_studies_is_refused(outputs):
+    for run in (outputs / "s").glob("run*"):
+        settings = yaml.safe_load((run / "params.yaml").read_text())
+        (run / "params.yaml").write_text(yaml.safe_dump({**settings, "study": "t"}))
+    (outputs / "s").rename(outputs / "t")
+    (outputs / "t" / "plan" / "s.yaml").write_text(TEXT.replace("study: s", "study: t"))
+    pack("t", outputs / SHELF / "t.zip", outputs)
+    with pytest.raises(InputError, match="'choosing-here' stands in s and t: rename one"):
+        found(outputs)
 
 
 def test_comments_are_kept_and_all_else_made_anew(outputs):
