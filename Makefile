@@ -27,14 +27,14 @@ demo: setup
 	@$(BIN)/iskit report $(OUT)/quickstart.ipynb $(OUT)/report.html
 
 lab: setup
-	@$(BIN)/python -m iskit.views.copies lab notebooks $(LAB)
+	@$(BIN)/python -m iskit.pages.copies lab notebooks $(LAB)
 	JUPYTER_CONFIG_PATH="$(CURDIR)/notebooks/.jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
 	$(BIN)/jupyter lab --ip=127.0.0.1 --ServerApp.root_dir="$(CURDIR)" $(LAB)/00_quickstart.ipynb
 
 # Voila's wheel ships the script that its pages else fetch from elsewhere; the template leaves out their icons.
 app: setup
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --config-settings editable_mode=compat -e ".[app]"
-	@$(BIN)/python -m iskit.views.copies app notebooks $(APP)
+	@$(BIN)/python -m iskit.pages.copies app notebooks $(APP)
 	JUPYTER_PATH="$(CURDIR)/notebooks/.jupyter$${JUPYTER_PATH:+:$$JUPYTER_PATH}" \
 	$(BIN)/voila $(APP)/00_quickstart.ipynb --Voila.ip=127.0.0.1 --template=offline \
 		--VoilaExporter.require_js_url=/voila/templates/base/static/require.min.js

@@ -15,9 +15,9 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 # Looked up when first used: the training path must import without the notebooks' and the command line's libraries.
 # No name may be a module's: importing that module would hide it.
 _HOME = {
-    "Experiment": "iskit.study.experiment",
+    "Experiment": "iskit.runs.experiment",
     "InputError": "iskit.errors",
-    "Run": "iskit.study.run",
+    "Run": "iskit.runs.run",
     "Sweep": "iskit.study.sweep",
     "correct_of": "iskit.study.archive",
     "compare": "iskit.views.compare",
@@ -25,7 +25,7 @@ _HOME = {
     "diagnose": "iskit.own.diagnosis",
     "findings": "iskit.judging.findings",
     "fit": "iskit.own.fitting",
-    "grid": "iskit.study.grid",
+    "grid": "iskit.runs.grid",
     "history_of": "iskit.study.archive",
     "methods": "iskit.views.cards",
     "over_seeds": "iskit.study.archive",
@@ -33,7 +33,7 @@ _HOME = {
     "sample_of": "iskit.study.archive",
     "show": "iskit.views.cards",
     "verdict": "iskit.views.verdict",
-    "watch": "iskit.views.watch",
+    "watch": "iskit.pages.watch",
     "wrap": "iskit.own.loader",
 }
 __all__ = sorted(_HOME)

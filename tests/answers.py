@@ -12,8 +12,9 @@ from statistics import median
 
 import nbformat
 
-from iskit.views import plots, widgets
-from iskit.views.notebook import assignments
+from iskit.pages import widgets
+from iskit.pages.notebook import assignments
+from iskit.views import plots
 
 ROOT = Path(__file__).parents[1]
 

@@ -17,7 +17,7 @@ from typing import Any
 import nbformat
 from playwright.sync_api import Page, TimeoutError, sync_playwright
 
-from iskit.views.notebook import assignments
+from iskit.pages.notebook import assignments
 
 ROOT = Path(__file__).parents[1]
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

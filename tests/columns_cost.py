@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
+from iskit.runs.experiment import Experiment
+from iskit.runs.run import Run
 from iskit.samplers import Sampler
-from iskit.study.experiment import Experiment
-from iskit.study.run import Run
 from iskit.training import trainer
 from iskit.training.acting import Acting
 

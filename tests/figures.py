@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from iskit import files
-from iskit.study.summary import commit
+from iskit.runs.summary import commit
 
 ROOT = Path(__file__).parents[1]
 rows: list[dict[str, Any]] = []

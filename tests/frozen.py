@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from iskit.study.experiment import Experiment
-from iskit.study.folder import Busy
-from iskit.study.run import Run
+from iskit.runs.experiment import Experiment
+from iskit.runs.folder import Busy
+from iskit.runs.run import Run
 
 
 def refuse(*_: Any) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 import yaml
 
 from iskit import files
-from iskit.study.experiment import Experiment
+from iskit.runs.experiment import Experiment
 
 FOUND = {
     "best_accuracy": 99.0,

@@ -14,7 +14,7 @@ from pathlib import Path
 from browsing import all_cells_drawn, button, chromium, lab, press, quickstart, run_all, save
 from playwright.sync_api import Page, TimeoutError
 
-from iskit.study.machine import cores
+from iskit.runs.machine import cores
 
 UNDER_WAY = "text=/^\\d+ of \\d+ runs, \\d+ s$/"
 PATIENCE = 30_000  # milliseconds for an answer of a control

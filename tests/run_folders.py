@@ -15,9 +15,9 @@ import yaml
 
 import iskit
 from iskit import files
-from iskit.study.experiment import Experiment
-from iskit.study.parts import canonical
-from iskit.study.run import Run
+from iskit.runs.experiment import Experiment
+from iskit.runs.parts import canonical
+from iskit.runs.run import Run
 
 FOUND: dict[str, Any] = {
     "accuracy": 90.0,

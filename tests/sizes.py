@@ -16,9 +16,9 @@ from pathlib import Path
 import yaml
 
 import iskit
+from iskit.runs.experiment import Experiment
+from iskit.runs.run import Run
 from iskit.study import plan
-from iskit.study.experiment import Experiment
-from iskit.study.run import Run
 from iskit.study.sweep import Sweep
 
 POINTS, RUNS = 10_000, 5_000

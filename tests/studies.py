@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from iskit.study.experiment import Experiment
-from iskit.study.grid import grid
+from iskit.runs.experiment import Experiment
+from iskit.runs.grid import grid
 from iskit.study.pack import pack
 from iskit.study.packed import Packed
 from iskit.study.sweep import Sweep

@@ -17,8 +17,8 @@ from iskit.cli import app
 from iskit.data import datasets
 from iskit.errors import InputError
 from iskit.models import models
+from iskit.runs.experiment import CHOICES, Experiment
 from iskit.samplers import samplers
-from iskit.study.experiment import CHOICES, Experiment
 from iskit.training.schedules import schedules
 from iskit.views import catalogue
 

@@ -10,10 +10,11 @@ from run_folders import write_past, write_run
 from test_cli import command  # noqa: F401 - a fixture
 
 import iskit
-from iskit.study import folder, plan
-from iskit.study.run import Run
+from iskit.cli.words import read_plans
+from iskit.runs import folder
+from iskit.runs.run import Run
+from iskit.study import plan
 from iskit.study.sweep import Sweep
-from iskit.views.words import read_plans
 
 PLAN = {
     "study": "s",

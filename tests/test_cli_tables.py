@@ -9,8 +9,8 @@ from rich.console import Console
 from run_folders import write_past, write_run
 from test_cli import TINY, command  # noqa: F401 - a fixture
 
+from iskit.cli import console as shown
 from iskit.cli import look
-from iskit.views import console as shown
 from iskit.views.tables import Fitted
 
 SAMPLERS = ["gnorm(presample=5, tau_min=0.5)", "selective_backprop(beta=3.0)", "unif"]

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from iskit.inputs import read_yaml
-from iskit.study.experiment import Experiment
-from iskit.study.run import Run
+from iskit.runs.experiment import Experiment
+from iskit.runs.run import Run
 
 ROOT = Path(__file__).parents[1]
 PAGES = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in ROOT.glob("*.md")}

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from iskit.inputs import read_yaml
 from iskit.judging import tune
+from iskit.runs.experiment import check_names
+from iskit.runs.grid import grid
 from iskit.study import plan
-from iskit.study.experiment import check_names
-from iskit.study.grid import grid
 from iskit.views.cards import methods_page, readme_tables
 
 ROOT = Path(__file__).parent.parent

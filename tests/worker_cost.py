@@ -14,11 +14,11 @@ from typing import Any
 import torch
 
 from iskit import files
-from iskit.study.experiment import Experiment
-from iskit.study.grid import grid
+from iskit.runs.experiment import Experiment
+from iskit.runs.grid import grid
+from iskit.runs.run import Run
+from iskit.runs.summary import commit
 from iskit.study.local import Answer, Pool
-from iskit.study.run import Run
-from iskit.study.summary import commit
 from iskit.study.sweep import Task, environments, train
 
 MODELS = (("digits", "cnn"), ("digits", "resnet8"))

@@ -18,7 +18,7 @@ from torch import Tensor
 from iskit import files
 from iskit.bench.laboratory import BUDGET, Laboratory, NotCaptured, advance, captured, compare, finish, layout, need
 from iskit.errors import InputError
-from iskit.study.summary import commit
+from iskit.runs.summary import commit
 from iskit.training import probe
 
 EVALS = 20  # of the run whose seconds are told

@@ -18,7 +18,7 @@ from iskit.bench.tasks import tasks
 from iskit.bench.train import AUGMENTS, Way, training, ways
 from iskit.errors import InputError, suggest
 from iskit.inputs import typed
-from iskit.study.summary import commit
+from iskit.runs.summary import commit
 from iskit.training import probe
 
 Tables = Iterator[tuple[str, pd.DataFrame]]

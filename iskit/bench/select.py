@@ -13,10 +13,10 @@ import torch
 
 from iskit.budget import Budget, Meter
 from iskit.randomness import Stream, uniform_all
+from iskit.runs.experiment import Experiment
+from iskit.runs.parts import choose, parts
+from iskit.runs.run import Run
 from iskit.samplers import samplers
-from iskit.study.experiment import Experiment
-from iskit.study.parts import choose, parts
-from iskit.study.run import Run
 from iskit.training.walk import Walk
 
 PER_EPOCH = ("unif", "p", "c", "online_batch", "loss_history", "infobatch")

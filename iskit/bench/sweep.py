@@ -10,10 +10,10 @@ from statistics import median
 import pandas as pd
 
 from iskit import files
-from iskit.study.experiment import Experiment
+from iskit.runs.experiment import Experiment
+from iskit.runs.machine import cores, decided
+from iskit.runs.run import Run
 from iskit.study.local import Answer, Died, Pool
-from iskit.study.machine import cores, decided
-from iskit.study.run import Run
 from iskit.study.sweep import Task, train
 from iskit.training.probe import Choice
 

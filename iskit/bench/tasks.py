@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from iskit import files
-from iskit.study.experiment import Experiment
+from iskit.runs.experiment import Experiment
 
 NOISE = 5000  # images that stand in; half as many to test
 

@@ -20,10 +20,10 @@ from iskit import files
 from iskit.bench.limits import Ceiling, ceiling, work
 from iskit.bench.plain import TRANSFORMS, Plain
 from iskit.bench.select import peak
-from iskit.study.experiment import Experiment
-from iskit.study.machine import cores
-from iskit.study.parts import build, choose, load, parts
-from iskit.study.run import Run
+from iskit.runs.experiment import Experiment
+from iskit.runs.machine import cores
+from iskit.runs.parts import build, choose, load, parts
+from iskit.runs.run import Run
 from iskit.training.evaluation import evaluate
 from iskit.training.probe import Step, keep_memory
 

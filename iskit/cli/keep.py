@@ -8,7 +8,7 @@ import typer
 
 from iskit import files
 from iskit.cli.app import command
-from iskit.views.console import console
+from iskit.cli.console import console
 
 
 @command("clean quickstart", "clean quickstart --failed --older-than 7 --yes")

@@ -8,10 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from iskit.cli.app import command
+from iskit.cli.console import console
 from iskit.errors import InputError, suggest
 from iskit.registry import CARD_FIELDS
 from iskit.views import catalogue
-from iskit.views.console import console
 
 Name = Annotated[str | None, typer.Argument(help="one of them; default: a list of all")]
 
@@ -37,7 +37,7 @@ def data(name: Name = None) -> None:
 @command("settings", "settings lr", "settings schedule")
 def settings(name: Name = None) -> None:
     """List every setting of a run with its default and meaning, or show one, and what it may be."""
-    from iskit.study.experiment import CHOICES, Experiment
+    from iskit.runs.experiment import CHOICES, Experiment
 
     known, defaults = Experiment.help(), vars(Experiment())
     if name is not None and name not in known:

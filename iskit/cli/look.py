@@ -7,8 +7,8 @@ import typer
 
 from iskit import files
 from iskit.cli.app import command
+from iskit.cli.console import console, read_results, show_tables
 from iskit.errors import InputError
-from iskit.views.console import console, read_results, show_tables
 
 
 @command("status quickstart")
@@ -84,7 +84,7 @@ def verdict(
     markdown: Annotated[bool, typer.Option(help="print Markdown")] = False,
 ) -> None:
     """Judge what a study found, by the comparisons that its file names beforehand; else every sampler against unif."""
-    from iskit.views.console import show_verdict
+    from iskit.cli.console import show_verdict
     from iskit.views.verdict import verdict as judge
 
     found = judge(study, contrast)
@@ -121,7 +121,7 @@ def report(
     path: Annotated[Path, typer.Argument(help="the file to write, ending in .html")],
 ) -> None:
     """Turn an executed notebook into one self-contained HTML file."""
-    from iskit.views.report import report as write
+    from iskit.pages.report import report as write
 
     write(notebook, path)
     console.print(f"report: {path}")

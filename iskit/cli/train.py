@@ -10,9 +10,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from iskit.cli.app import Settings, command
-from iskit.study.experiment import Experiment
-from iskit.views.console import console, on_signal, show_results
-from iskit.views.words import plan_of, read_plans, read_settings
+from iskit.cli.console import console, on_signal, show_results
+from iskit.cli.words import plan_of, read_plans, read_settings
+from iskit.runs.experiment import Experiment
 
 
 @command(
@@ -23,7 +23,7 @@ from iskit.views.words import plan_of, read_plans, read_settings
 def run(settings: Settings) -> None:
     """Train one experiment into outputs/STUDY/; a killed run goes on, a finished one is shown."""
     experiment = Experiment.parse(read_settings(settings))  # first, for what follows imports torch
-    from iskit.study.run import Run
+    from iskit.runs.run import Run
 
     one = Run(experiment, plan=plan_of(settings))
     stop = on_signal(lambda: None)
@@ -92,10 +92,10 @@ def sweep(
     """
     plans = read_plans(settings, block or [])  # first, for what follows imports torch
     from iskit import engines
+    from iskit.cli.console import add_notebooks, announce, to_do, train_all
+    from iskit.pages.executed import check_notebook
     from iskit.study import plan
     from iskit.study.sweep import Sweep
-    from iskit.views.console import add_notebooks, announce, to_do, train_all
-    from iskit.views.executed import check_notebook
 
     if notebook:
         check_notebook()
@@ -137,9 +137,9 @@ def tune(
     """Choose each arm's learning rate by the same trials on held-out examples; write the study file of the tuned."""
     import pandas as pd
 
+    from iskit.cli.console import to_do, train_all
     from iskit.judging.tuning import Tuning
     from iskit.study.plan import read_file
-    from iskit.views.console import to_do, train_all
     from iskit.views.tables import Fitted
 
     tuning = Tuning(read_file(file), workers)

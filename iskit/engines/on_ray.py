@@ -16,8 +16,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from iskit import files
 from iskit.engines import Options, Train
 from iskit.errors import InputError
+from iskit.runs.machine import kind, known_choice
 from iskit.study.local import Answer, Died, News, Pool, Work
-from iskit.study.machine import kind, known_choice
 from iskit.study.sweep import Sweep, environments, train
 
 PATIENCE = 5.0  # seconds for an address to answer

@@ -7,8 +7,8 @@ import pandas as pd
 
 from iskit.errors import InputError, suggest
 from iskit.judging import paper
+from iskit.runs.experiment import Experiment
 from iskit.study.archive import told_apart_by
-from iskit.study.experiment import Experiment
 
 # What must be as in the paper for its numbers to be beside ours, point by point.
 PROTOCOL = {

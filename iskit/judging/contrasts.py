@@ -11,9 +11,9 @@ import pandas as pd
 from iskit.augment import augments
 from iskit.errors import InputError, suggest
 from iskit.inputs import typed
+from iskit.runs.experiment import BYSTANDERS, Experiment
+from iskit.runs.parts import SPELLING
 from iskit.samplers import samplers
-from iskit.study.experiment import BYSTANDERS, Experiment
-from iskit.study.parts import SPELLING
 
 COSTS = ("examples", "passes", "preparations", "seconds")  # what a run may be said to have cost
 RATIOS = (*COSTS, "sample_loss")  # beside costs the training loss, of the fixed sample

@@ -8,7 +8,7 @@ import pandas as pd
 
 from iskit.errors import InputError
 from iskit.judging.contrasts import RATIOS, Contrast, Settings, settings_of
-from iskit.study.experiment import BYSTANDERS, Experiment
+from iskit.runs.experiment import BYSTANDERS, Experiment
 
 
 def examples(runs: pd.DataFrame) -> pd.Series:

@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 
 from iskit.augment import Pipeline
+from iskit.runs.experiment import Experiment
 from iskit.samplers import samplers
-from iskit.study.experiment import Experiment
 
 AUGMENT = {  # the paper's words
     "standard": "standard",

@@ -31,10 +31,10 @@ from iskit.errors import InputError, shown, suggest
 from iskit.inputs import typed
 from iskit.judging import contrasts
 from iskit.judging.optimum import USUAL
+from iskit.runs.experiment import BYSTANDERS, Experiment
+from iskit.runs.parts import specs
 from iskit.samplers import samplers
 from iskit.study import plan
-from iskit.study.experiment import BYSTANDERS, Experiment
-from iskit.study.parts import specs
 from iskit.study.plan import Plan
 
 KEYS = ("where", "arms", "validation", "lr", "seeds", "strengths", "reference", "margin")

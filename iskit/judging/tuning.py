@@ -12,10 +12,10 @@ from iskit import files
 from iskit.errors import InputError
 from iskit.judging import tune
 from iskit.judging.optimum import best, beyond, choose, finer, mean, on_edge
-from iskit.study import folder
-from iskit.study.experiment import Experiment
+from iskit.runs import folder
+from iskit.runs.experiment import Experiment
+from iskit.runs.run import Run
 from iskit.study.plan import Plan
-from iskit.study.run import Run
 from iskit.study.sweep import Progress, Sweep, given_up
 
 

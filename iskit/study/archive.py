@@ -11,8 +11,8 @@ import pandas as pd
 
 from iskit import files
 from iskit.errors import InputError
+from iskit.runs.experiment import BYSTANDERS, Experiment
 from iskit.study import packed
-from iskit.study.experiment import BYSTANDERS, Experiment
 from iskit.study.folders import Finished, read_study, reason, subfolders
 
 T = TypeVar("T")
@@ -110,7 +110,7 @@ def _with_one_spelling(frame: pd.DataFrame) -> pd.DataFrame:
 
 @functools.cache
 def _canonical(name: str, spec: str) -> str:
-    from iskit.study.parts import SPELLING  # imports torch, which younger runs do not need
+    from iskit.runs.parts import SPELLING  # imports torch, which younger runs do not need
 
     try:
         return SPELLING[name](spec)

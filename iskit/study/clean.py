@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from iskit.study.folder import Busy, locked, status_of
+from iskit.runs.folder import Busy, locked, status_of
 from iskit.study.folders import subfolders
 
 KINDS = {"failed": ("failed",), "stopped": ("stopped", "killed"), "damaged": ("damaged",)}

@@ -17,7 +17,7 @@ import yaml
 from iskit import files
 from iskit.errors import InputError, suggest
 from iskit.inputs import typed
-from iskit.study.experiment import BYSTANDERS, Experiment
+from iskit.runs.experiment import BYSTANDERS, Experiment
 
 CACHE = ".results.parquet"
 FORMAT = 3  # of the cache
@@ -139,7 +139,7 @@ def settings_of(folder: Path, revisions: Mapping[str, int]) -> dict[str, Any]:
 
 
 def _specs(experiment: Experiment) -> dict[str, str]:
-    from iskit.study.parts import canonical  # imports torch, which a table of results does not need
+    from iskit.runs.parts import canonical  # imports torch, which a table of results does not need
 
     return canonical(experiment)
 

@@ -7,9 +7,9 @@ import pandas as pd
 import torch
 
 from iskit import files
-from iskit.study.experiment import Experiment
-from iskit.study.machine import kind
-from iskit.study.parts import build, canonical, choose, load, parts
+from iskit.runs.experiment import Experiment
+from iskit.runs.machine import kind
+from iskit.runs.parts import build, canonical, choose, load, parts
 from iskit.training import probe
 
 KIND = ("dataset", "validation", "model", "batch_size", "precision", "unit")  # what an example's seconds depend on

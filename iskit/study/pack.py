@@ -13,12 +13,12 @@ import pandas as pd
 
 from iskit import files
 from iskit.errors import InputError, suggest
+from iskit.runs.experiment import BYSTANDERS, Experiment
+from iskit.runs.run import Run
 from iskit.study import plan
 from iskit.study.archive import correct_of, counts_of, history_of, sample_of
-from iskit.study.experiment import BYSTANDERS, Experiment
 from iskit.study.folders import Finished, read_study
 from iskit.study.packed import FORMAT, POINTS
-from iskit.study.run import Run
 
 T = TypeVar("T")
 QUANTILES = (0.1, 0.5, 0.9)

@@ -22,8 +22,8 @@ from typing import Any
 from iskit import files
 from iskit.errors import InputError
 from iskit.inputs import read_yaml
-from iskit.study.experiment import Experiment
-from iskit.study.grid import grid
+from iskit.runs.experiment import Experiment
+from iskit.runs.grid import grid
 
 SECTIONS = ("blocks", "contrasts", "tune")
 FOLDER = "plan"  # in a study's folder: the files that it was trained from

@@ -11,14 +11,14 @@ import pandas as pd
 from iskit import files
 from iskit.errors import InputError
 from iskit.inputs import parse_yaml
+from iskit.runs.experiment import BYSTANDERS, Experiment
+from iskit.runs.folder import status_of
+from iskit.runs.parts import canonical
 from iskit.study import plan
 from iskit.study.archive import results
-from iskit.study.experiment import BYSTANDERS, Experiment
-from iskit.study.folder import status_of
 from iskit.study.folders import check_study, settings_of, subfolders
 from iskit.study.forecast import Speed
 from iskit.study.packed import Packed, boxes
-from iskit.study.parts import canonical
 
 STATES = ("finished", "running", "stopped", "killed", "failed", "damaged", "missing")
 SHOWN = ("sampler", "augment", "budget", "seed")  # settings that tell runs apart at sight

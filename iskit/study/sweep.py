@@ -18,14 +18,14 @@ import torch
 
 from iskit import files
 from iskit.errors import Diverged, InputError, Unsaved
-from iskit.study import folder
-from iskit.study.experiment import Experiment
-from iskit.study.grid import kinds
+from iskit.runs import folder
+from iskit.runs.experiment import Experiment
+from iskit.runs.grid import kinds
+from iskit.runs.machine import cores, decided, gpus, kind, known_choice
+from iskit.runs.parts import build, choose, load, parts
+from iskit.runs.run import Run
 from iskit.study.local import Answer, Crew, Died, News, Pool, broken_by
-from iskit.study.machine import cores, decided, gpus, kind, known_choice
 from iskit.study.packed import boxes
-from iskit.study.parts import build, choose, load, parts
-from iskit.study.run import Run
 from iskit.training.probe import Choice
 
 NEWS_SECONDS = 0.5  # a run that is not evaluated for long tells at least so often how far it is

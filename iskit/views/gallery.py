@@ -21,9 +21,9 @@ from iskit.augment.randaugment import study
 from iskit.augment.tables import tables
 from iskit.data import Dataset
 from iskit.errors import InputError, suggest
+from iskit.runs.parts import load
 from iskit.samplers import samplers
 from iskit.study.archive import counts_of
-from iskit.study.parts import load
 from iskit.views.plots import label
 
 SIDE = 96  # screen pixels of an image

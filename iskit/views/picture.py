@@ -17,8 +17,8 @@ from PIL import Image
 from iskit import files
 from iskit.augment import Pipeline
 from iskit.errors import InputError
+from iskit.runs.parts import load
 from iskit.study.archive import counts_of, results
-from iskit.study.parts import load
 from iskit.views import gallery, plots
 from iskit.views.gallery import Row
 

@@ -16,9 +16,9 @@ from iskit.inputs import parse_yaml, read_yaml
 from iskit.judging import contrasts
 from iskit.judging.findings import arm, findings
 from iskit.judging.verdict import BETTER, COLLAPSED, WORSE, Correct, Judgement, judge, signed
+from iskit.runs.experiment import Experiment
 from iskit.study import packed, plan
 from iskit.study.archive import correct_of, results
-from iskit.study.experiment import Experiment
 from iskit.views.plots import PALETTE, color, styled
 
 

@@ -28,8 +28,8 @@ from iskit.bench.train import AUGMENTS, Way, training, ways
 from iskit.data import datasets
 from iskit.errors import InputError
 from iskit.models import models
+from iskit.runs.experiment import Experiment
 from iskit.samplers import samplers
-from iskit.study.experiment import Experiment
 from iskit.training import graphs
 from iskit.training.schedules import linear
 from iskit.training.trainer import Trainer

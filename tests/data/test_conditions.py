@@ -9,11 +9,11 @@ from published_files import MAKERS
 from iskit.data import CONDITIONS, Dataset, datasets
 from iskit.data.conditions import apportioned, conditioned, duplicated, mislabelled, thinned
 from iskit.errors import InputError
+from iskit.runs.experiment import Experiment
+from iskit.runs.parts import load
+from iskit.runs.run import Run
 from iskit.samplers import samplers
 from iskit.samplers.base import ProxyRun
-from iskit.study.experiment import Experiment
-from iskit.study.parts import load
-from iskit.study.run import Run
 
 CPU = torch.device("cpu")
 

@@ -9,8 +9,8 @@ from test_cli import command  # noqa: F401 - a fixture
 
 from iskit.engines import Options, engine
 from iskit.errors import InputError
+from iskit.runs.run import Run
 from iskit.study.local import Answer, Died
-from iskit.study.run import Run
 from iskit.study.sweep import Sweep
 
 

@@ -14,8 +14,8 @@ from studies import check_same, results, study, trained_here
 
 from iskit.engines import Options, on_ray
 from iskit.errors import InputError
+from iskit.runs.run import Run
 from iskit.study.local import Answer, Died, News
-from iskit.study.run import Run
 from iskit.study.sweep import Sweep
 
 MANY = 30 if os.environ.get("ISKIT_SOAK_SHORT") else 300

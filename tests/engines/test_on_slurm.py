@@ -11,7 +11,7 @@ from studies import check_same, results, study, trained_here
 
 from iskit.engines import Options, on_slurm
 from iskit.errors import InputError
-from iskit.study.folder import held, status_of
+from iskit.runs.folder import held, status_of
 from iskit.study.sweep import Sweep
 
 SHARED = Path(__file__).resolve().parents[2] / "../shared/slurm"

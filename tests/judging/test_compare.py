@@ -7,7 +7,7 @@ import pytest
 from iskit.errors import InputError
 from iskit.judging import paper
 from iskit.judging.compare import EXAMPLES, PROTOCOL, compare
-from iskit.study.experiment import Experiment
+from iskit.runs.experiment import Experiment
 from iskit.views import compare as views
 
 SEEDS = (1, 2, 3)

@@ -17,9 +17,9 @@ from iskit.data.digits import Digits
 from iskit.errors import InputError
 from iskit.judging import tune, tuning
 from iskit.judging.tuning import Tuning
+from iskit.runs.experiment import Experiment
+from iskit.runs.run import Run
 from iskit.study import plan
-from iskit.study.experiment import Experiment
-from iskit.study.run import Run
 from iskit.study.sweep import Progress
 
 TEXT = """

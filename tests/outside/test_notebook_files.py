@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iskit.errors import InputError
-from iskit.study.experiment import Experiment, parameters_cell
-from iskit.views.papermill_engine import check
-from iskit.views.report import PLOTLY, report
+from iskit.pages.papermill_engine import check
+from iskit.pages.report import PLOTLY, report
+from iskit.runs.experiment import Experiment, parameters_cell
 
 WRONG = [None, 0, "x", [], {}, [0], {"x": 1}, True, "\ud800", "<script>", 1e308]
 
@@ -204,7 +204,7 @@ def test_any_parameters_pass_the_engine_or_are_one_line(given_, kind):
 
 def test_the_engine_can_be_the_first_import():
     code = (
-        "import iskit.views.papermill_engine as ours; from papermill.engines import papermill_engines as known; "
+        "import iskit.pages.papermill_engine as ours; from papermill.engines import papermill_engines as known; "
         "assert known.get_engine('iskit') is ours.Engine"
     )
     subprocess.run([sys.executable, "-W", "error::ImportWarning", "-c", code], check=True)

@@ -10,10 +10,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import iskit
+from iskit.runs.experiment import Experiment
+from iskit.runs.folder import STATES, status_of
+from iskit.runs.run import Run
 from iskit.study.archive import correct_of, sample_of
-from iskit.study.experiment import Experiment
-from iskit.study.folder import STATES, status_of
-from iskit.study.run import Run
 
 TINY = {"dataset": "digits(limit=200)", "model": "mlp(width=4)", "sampler": "p", "epochs": 2, "evals": 2, "budget": 0.5}
 JSON = ("result.json", "status.json")

@@ -7,15 +7,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from iskit.augment import Pipeline, augments
+from iskit.cli.words import read_settings
 from iskit.data import datasets
 from iskit.errors import InputError
 from iskit.inputs import parse_yaml, read_yaml
 from iskit.models import models
+from iskit.runs.experiment import Experiment
+from iskit.runs.grid import grid
 from iskit.samplers import samplers
-from iskit.study.experiment import Experiment
-from iskit.study.grid import grid
 from iskit.training.schedules import schedules
-from iskit.views.words import read_settings
 
 REGISTRIES = (samplers, augments, models, schedules, datasets)
 NAMES = [name for registry in REGISTRIES for name in registry]
@@ -197,7 +197,7 @@ def test_a_grid_too_large_is_refused_before_it_is_made(settings, message):
 def test_a_grid_parses_each_spec_once_and_checks_what_differs_in_numbers_once(monkeypatch):
     """By counting, not by the clock: 1,000 combinations of two samplers."""
     asked = []
-    monkeypatch.setattr("iskit.study.grid.parts", asked.append)
+    monkeypatch.setattr("iskit.runs.grid.parts", asked.append)
     found = grid({"sampler": ["p", "unif"], "lr": [i / 1000 for i in range(1, 101)], "seeds": 5})
     assert len(found) == 1000
     assert [one.sampler for one in asked] == ["p", "unif"]

@@ -7,8 +7,8 @@ import torch
 
 from iskit.inputs import read_yaml
 from iskit.models import models
+from iskit.runs.experiment import Experiment
 from iskit.samplers import samplers
-from iskit.study.experiment import Experiment
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,9 +10,9 @@ from test_cli import TINY, command  # noqa: F401 - a fixture
 
 import iskit
 from iskit.errors import InputError
+from iskit.runs.experiment import Experiment
+from iskit.runs.run import Run
 from iskit.samplers import samplers
-from iskit.study.experiment import Experiment
-from iskit.study.run import Run
 from iskit.training import contract
 
 HEAD = '''"""Takes the first.

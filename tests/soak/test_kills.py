@@ -18,10 +18,10 @@ from run_folders import same
 from toll import SHORT, Server, Toll, check_left, check_line, check_state, copied, is_held, moments, wait_until, words
 
 import iskit
-from iskit.study.experiment import Experiment
-from iskit.study.folder import status_of
-from iskit.study.grid import grid
-from iskit.study.run import Run
+from iskit.runs.experiment import Experiment
+from iskit.runs.folder import status_of
+from iskit.runs.grid import grid
+from iskit.runs.run import Run
 
 pytestmark = pytest.mark.soak
 

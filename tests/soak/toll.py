@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from iskit.study.folder import status_of
+from iskit.runs.folder import status_of
 
 SHORT = bool(os.environ.get("ISKIT_SOAK_SHORT"))  # a minute of it
 SEED = int(os.environ.get("ISKIT_SOAK_SEED", "1"))

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from iskit.study.run import Run
+from iskit.runs.run import Run
 
 torch.set_num_threads(1)
 Run.__init__.__defaults__ = (None, 0.0, None, False)  # a checkpoint after every step: there is always one to lose
@@ -118,9 +118,9 @@ def serve() -> None:
     import papermill.cli  # noqa: F401
 
     import iskit.cli
+    import iskit.pages.report
     import iskit.study.sweep
-    import iskit.views.report
-    from iskit.study.experiment import Experiment
+    from iskit.runs.experiment import Experiment
 
     Run(Experiment.parse({"dataset": "digits(limit=200)"})).bind(torch.device("cpu"))  # what is imported late
     context = multiprocessing.get_context("forkserver")

@@ -17,9 +17,9 @@ from run_folders import FOUND, write_past, write_run
 import iskit
 from iskit import cli, files
 from iskit.errors import InputError
+from iskit.runs.experiment import Experiment
+from iskit.runs.parts import SPELLING
 from iskit.study import archive, folders
-from iskit.study.experiment import Experiment
-from iskit.study.parts import SPELLING
 
 # Numbers that mislead
 

@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from iskit.errors import InputError
+from iskit.runs.grid import grid
 from iskit.study import plan
-from iskit.study.grid import grid
 
 TEXT = """
 study: tables

@@ -10,13 +10,13 @@ from filelock import FileLock
 from run_folders import write_past, write_run
 
 from iskit.errors import InputError
+from iskit.runs.experiment import Experiment
+from iskit.runs.run import Run
 from iskit.study import clean, plan
 from iskit.study.archive import results
-from iskit.study.experiment import Experiment
 from iskit.study.forecast import Speed, forecast
 from iskit.study.pack import pack
 from iskit.study.packed import SHELF
-from iskit.study.run import Run
 from iskit.study.status import STATES, standing
 
 PLAN = """

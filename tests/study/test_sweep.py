@@ -17,12 +17,13 @@ from test_resume import same
 
 import iskit
 from iskit.errors import InputError
-from iskit.study import machine, sweep
-from iskit.study.experiment import Experiment
-from iskit.study.folder import status_of
-from iskit.study.grid import grid
+from iskit.runs import machine
+from iskit.runs.experiment import Experiment
+from iskit.runs.folder import status_of
+from iskit.runs.grid import grid
+from iskit.runs.run import Run
+from iskit.study import sweep
 from iskit.study.local import Pool
-from iskit.study.run import Run
 from iskit.study.sweep import Sweep, environments, seed_ranks, train
 from iskit.training.probe import Choice
 
@@ -183,7 +184,7 @@ def test_two_sweeps_at_once_share_the_work(tmp_path):
 SCRIPT = """
 import sys
 from pathlib import Path
-from iskit.study.grid import grid
+from iskit.runs.grid import grid
 from iskit.study.sweep import Sweep
 if __name__ == "__main__":
     for news in Sweep(grid({settings!r}), workers=2, outputs=Path({outputs!r})):

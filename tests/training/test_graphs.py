@@ -13,10 +13,10 @@ from test_trainer import BUDGET, dropping, ends_alike, finish, rows
 from iskit.bench import gpu as bench
 from iskit.bench import laboratory
 from iskit.errors import Diverged, InputError
+from iskit.runs.experiment import Experiment
+from iskit.runs.parts import build
+from iskit.runs.run import Run, _compiled, build_again, kind
 from iskit.samplers import Sampler, samplers
-from iskit.study.experiment import Experiment
-from iskit.study.parts import build
-from iskit.study.run import Run, _compiled, build_again, kind
 from iskit.training import graphs
 from iskit.training.graphs import Recorded, Steps, undone
 from iskit.training.numerics import numerics

@@ -17,8 +17,8 @@ from torch import nn
 
 from iskit.errors import InputError
 from iskit.models import models
-from iskit.study.experiment import Experiment
-from iskit.study.run import Run
+from iskit.runs.experiment import Experiment
+from iskit.runs.run import Run
 from iskit.training import probe
 from iskit.training.probe import Choice, choose
 

@@ -16,9 +16,9 @@ from torch import Tensor
 from iskit.budget import Budget
 from iskit.data import datasets
 from iskit.errors import InputError
+from iskit.runs.experiment import Experiment
+from iskit.runs.run import Run
 from iskit.samplers import Batch, samplers
-from iskit.study.experiment import Experiment
-from iskit.study.run import Run
 from iskit.training import contract
 
 SETTINGS = {"model": "logistic", "epochs": 10, "batch_size": 20, "lr": 0.1}

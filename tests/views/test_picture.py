@@ -11,7 +11,7 @@ from PIL import Image
 import iskit
 from iskit.data import datasets
 from iskit.errors import InputError
-from iskit.study.run import Run
+from iskit.runs.run import Run
 from iskit.views import picture
 
 SETTINGS = {"study": "quickstart", "dataset": "digits(limit=100)", "model": "cnn(width=4)", "epochs": 4, "evals": 1}

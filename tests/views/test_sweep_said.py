@@ -4,7 +4,7 @@ import pandas as pd
 from judged import runs, write
 
 import iskit
-from iskit.views.console import show_results
+from iskit.cli.console import show_results
 
 BASE = [90.0, 90.4, 89.7, 90.2, 90.1, 89.9]
 

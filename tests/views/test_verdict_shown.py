@@ -9,8 +9,8 @@ from judged import runs, write
 import iskit
 from iskit import files
 from iskit.cli import main
+from iskit.cli.console import console
 from iskit.errors import InputError
-from iskit.views.console import console
 from iskit.views.verdict import cells, figure
 
 BASE = [90.0, 90.4, 89.7, 90.2, 90.1, 89.9, 90.3, 89.8]
