@@ -12,6 +12,7 @@ from statistics import median
 
 import nbformat
 
+from iskit.pages import panel as panels
 from iskit.pages import widgets
 from iskit.pages.notebook import assignments
 from iskit.views import plots
@@ -26,7 +27,7 @@ def until(so) -> float:
     return time.monotonic() - begun
 
 
-def panel(study: str, **settings) -> widgets.Panel:
+def panel(study: str, **settings) -> panels.Panel:
     notebook = nbformat.read(ROOT / "notebooks" / "00_quickstart.ipynb", 4)
     [cell] = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     one = widgets.grid_panel({**assignments(cell.source), "study": study, **settings})
@@ -39,18 +40,18 @@ def panel(study: str, **settings) -> widgets.Panel:
     return one
 
 
-def said(one: widgets.Panel, text: str):
+def said(one: panels.Panel, text: str):
     return lambda: text in one.message.value
 
 
-def first_news(one: widgets.Panel) -> float:
+def first_news(one: panels.Panel) -> float:
     one.run()
     return until(said(one, " s</span>"))
 
 
 def main() -> None:
-    widgets.hands = lambda: True
-    widgets.display = lambda *_: None
+    panels.hands = lambda: True
+    panels.display = lambda *_: None
     kinds: dict[str, list[float]] = {"first news, warm": [], "stop": [], "finished after the last run": []}
     one = panel("cold")
     print(f"first news, cold: {first_news(one):.2f} s")

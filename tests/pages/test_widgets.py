@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 import iskit
-from iskit.pages import widgets
+from iskit.pages import panel as panels
+from iskit.pages import pools, widgets
 from iskit.runs.grid import grid
 from iskit.views import gallery, plots, runs
 
@@ -18,18 +19,18 @@ TINY = {"dataset": "digits(limit=100)", "model": "cnn(width=4)", "epochs": 4, "e
 def shown(warm_workers, tmp_path, monkeypatch):
     """Somebody is there, in an empty project; gives what is displayed."""
     monkeypatch.setenv("ISKIT_ROOT", str(tmp_path))
-    monkeypatch.setattr(widgets, "hands", lambda: True)
+    monkeypatch.setattr(panels, "hands", lambda: True)
     monkeypatch.setattr(widgets, "_panels", {})
-    monkeypatch.setattr(widgets, "_pools", pools := [])
+    monkeypatch.setattr(pools, "free", kept := [])
     displayed: list = []
-    monkeypatch.setattr(widgets, "display", displayed.append)
+    monkeypatch.setattr(panels, "display", displayed.append)
     yield displayed
     for panel in widgets._panels.values():
         if panel.thread:
             panel.stop()
             panel.thread.join()
         panel.close()
-    for pool in pools:
+    for pool in kept:
         pool.close()
 
 
@@ -128,15 +129,15 @@ def test_a_cell_that_is_run_again_shows_the_same_panel_and_its_training(shown):
 def test_workers_start_with_the_panel_and_stay(shown):
     one = panel(sampler=["scan"])
     one.start()
-    until(lambda: widgets._pools and widgets._pools[0].workers)
-    [pool] = widgets._pools
+    until(lambda: pools.free and pools.free[0].workers)
+    [pool] = pools.free
     processes = [worker.process.pid for worker in pool.workers]
     for seeds in (1, 2):
         one.controls["seeds"].value = seeds
         one.run()
         one.thread.join(120)
         assert f"finished ({seeds} of {seeds} runs" in one.message.value
-    assert widgets._pools == [pool]
+    assert pools.free == [pool]
     assert processes[0] in [worker.process.pid for worker in pool.workers]
 
 
@@ -147,7 +148,7 @@ def test_two_panels_of_one_kernel_train_at_once(shown):
     for one in both:
         one.thread.join(120)
         assert "finished (2 of 2 runs" in one.message.value
-    assert len(widgets._pools) == 2
+    assert len(pools.free) == 2
 
 
 def test_a_stop_while_workers_start_is_one_sentence_and_the_next_run_works(shown):
@@ -184,7 +185,7 @@ def test_results_that_cannot_be_read_end_no_training(shown, monkeypatch):
     def full(*_):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(widgets, "results", full)
+    monkeypatch.setattr(panels, "results", full)
     one.run()
     one.thread.join(120)
     assert "finished (1 of 1 runs" in one.message.value
