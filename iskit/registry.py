@@ -14,12 +14,12 @@ import types
 import typing
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from iskit import files
+from iskit.docstrings import Card, explained
 from iskit.errors import InputError, shown, suggest
 from iskit.inputs import WHOLE, guard, is_own, load_python, typed
 
@@ -28,40 +28,6 @@ T = TypeVar("T")
 LONGEST = 4096  # characters of a spec: as long as a path may be
 
 FILE = r"(?P<file>[^()]+\.py)(?::(?P<name>\w+))?"  # and the class in it
-
-CARD_FIELDS = ("cite", "changes", "passes", "rule", "differs", "neutral")
-
-
-@dataclass(frozen=True)
-class Card:
-    """What a method's file says of itself in its docstring.
-
-    summary: what it does, in one line; cite: the source; changes: what it changes and when;
-    passes: what it costs beyond training; rule: the formula; differs: from the source, and why;
-    neutral: the setting at which it is plain SGD (a sampler) or leaves images alone (an augmentation).
-    """
-
-    name: str
-    summary: str
-    cite: str
-    changes: str
-    passes: str
-    rule: str
-    differs: str
-    neutral: str
-
-    @classmethod
-    def read(cls, name: str, docstring: str) -> "Card":
-        """Reads `field: text` lines; a field's text goes on over indented lines. ValueError if one is missing."""
-        head, _, body = inspect.cleandoc(docstring).partition("\n")
-        fields = {
-            key: re.sub(r"\s+", " ", text).strip()
-            for key, text in re.findall(r"^(\w+):((?:.*)(?:\n[ ]+.*)*)", body, flags=re.MULTILINE)
-        }
-        missing = [key for key in CARD_FIELDS if not fields.get(key)]
-        if missing:
-            raise ValueError(f"the card of {name!r} lacks {', '.join(missing)}")
-        return cls(name, head.strip(), **{key: fields[key] for key in CARD_FIELDS})
 
 
 def met(
@@ -159,7 +125,7 @@ class Registry(Generic[T]):
         part, options = self[name], self.options(name)
         said: dict[str, str] = {}
         for one in reversed(inspect.getmro(part) if inspect.isclass(part) else (part,)):
-            said |= _explained(vars(one).get("__doc__") or "" if inspect.isclass(one) else one.__doc__ or "")
+            said |= explained(vars(one).get("__doc__") or "" if inspect.isclass(one) else one.__doc__ or "")
         return {key: said[key] for key in options if key in said}
 
     def source(self, spec: str) -> str:
@@ -314,18 +280,6 @@ def own_parts(module: types.ModuleType, base: type) -> dict[str, Any]:
     """The subclasses of `base` that a user's file defines, by name."""
     made = {name: part for name, part in vars(module).items() if inspect.isclass(part) and issubclass(part, base)}
     return {name: part for name, part in made.items() if part.__module__ == module.__name__}
-
-
-def _explained(docstring: str) -> dict[str, str]:
-    """`a: the first; b, c: two more. Further words.` -> what it says of each word, up to the sentence's end."""
-    text = re.sub(r"\s+", " ", docstring)
-    heads = list(re.finditer(r"(?:^|[.;:]) ?((?:\w+, )*\w+): ", text))
-    ends = [*(head.start() for head in heads[1:]), len(text)]
-    said: dict[str, str] = {}
-    for head, end in zip(heads, ends, strict=False):  # of no heads, none
-        meaning = re.split(r"\. (?=[A-Z0-9])", text[head.end() : end])[0].strip(" .;,")
-        said |= dict.fromkeys(head[1].split(", "), meaning)
-    return said
 
 
 def _check_sound(name: str, value: Any) -> None:

@@ -6,7 +6,7 @@ import torch
 
 from iskit.data import Dataset
 from iskit.data.digits import Digits
-from iskit.study import sweep
+from iskit.study import worker
 
 read = Digits.load
 
@@ -28,4 +28,4 @@ def load(self: Digits) -> Dataset:
 
 def train(task, tell, stop):
     Digits.load = load
-    return sweep.train(task, tell, stop)
+    return worker.train(task, tell, stop)

@@ -6,9 +6,10 @@ import pytest
 
 from iskit.augment import augments
 from iskit.data import datasets
+from iskit.docstrings import CARD_FIELDS, Card
 from iskit.errors import InputError, suggest
 from iskit.models import models
-from iskit.registry import CARD_FIELDS, Card, Registry
+from iskit.registry import Registry
 from iskit.samplers import samplers
 from iskit.training.schedules import schedules
 

@@ -19,7 +19,8 @@ from iskit.runs.grid import grid
 from iskit.runs.run import Run
 from iskit.runs.summary import commit
 from iskit.study.local import Answer, Pool
-from iskit.study.sweep import Task, environments, train
+from iskit.study.sweep import environments
+from iskit.study.worker import Task, train
 
 MODELS = (("digits", "cnn"), ("digits", "resnet8"))
 RUNS = 10

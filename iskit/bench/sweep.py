@@ -14,7 +14,7 @@ from iskit.runs.experiment import Experiment
 from iskit.runs.machine import cores, decided
 from iskit.runs.run import Run
 from iskit.study.local import Answer, Died, Pool
-from iskit.study.sweep import Task, train
+from iskit.study.worker import Task, train
 from iskit.training.probe import Choice
 
 

@@ -9,8 +9,8 @@ from rich.text import Text
 
 from iskit.cli.app import command
 from iskit.cli.console import console
+from iskit.docstrings import CARD_FIELDS
 from iskit.errors import InputError, suggest
-from iskit.registry import CARD_FIELDS
 from iskit.views import catalogue
 
 Name = Annotated[str | None, typer.Argument(help="one of them; default: a list of all")]

@@ -18,7 +18,8 @@ from iskit.engines import Options, Train
 from iskit.errors import InputError
 from iskit.runs.machine import kind, known_choice
 from iskit.study.local import Answer, Died, News, Pool, Work
-from iskit.study.sweep import Sweep, environments, train
+from iskit.study.sweep import Sweep, environments
+from iskit.study.worker import train
 
 PATIENCE = 5.0  # seconds for an address to answer
 STARTING = 60.0  # for machines to look into a folder, for runs to be saved

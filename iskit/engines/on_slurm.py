@@ -23,7 +23,8 @@ from iskit import files
 from iskit.engines import Options, Train
 from iskit.errors import InputError, one_line
 from iskit.study.local import Pool
-from iskit.study.sweep import Sweep, environments, train
+from iskit.study.sweep import Sweep, environments
+from iskit.study.worker import train
 
 NOTICE = 120  # seconds before its end in which a job saves its runs and returns to the queue
 AGAIN = 1000  # times at most, after time-outs

@@ -16,7 +16,8 @@ from iskit.runs import folder
 from iskit.runs.experiment import Experiment
 from iskit.runs.run import Run
 from iskit.study.plan import Plan
-from iskit.study.sweep import Progress, Sweep, given_up
+from iskit.study.sweep import Sweep, given_up
+from iskit.study.worker import Progress
 
 
 @dataclass(frozen=True)

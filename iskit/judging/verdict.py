@@ -1,9 +1,8 @@
 """The judgement of a study: each contrast's runs -> one word an arm, the numbers behind it, one sentence a family."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import inf, isnan, nan
-from typing import Any
+from math import inf, nan
 
 import numpy as np
 import pandas as pd
@@ -13,9 +12,9 @@ from iskit.data import datasets
 from iskit.errors import InputError
 from iskit.judging import statistics
 from iskit.judging.contrasts import Contrast, naming
-from iskit.judging.pairs import Pairs, pair, untold
+from iskit.judging.notes import count_seeds, joined, mean, notes_on
+from iskit.judging.pairs import Pairs, pair
 from iskit.samplers import Sampler, samplers
-from iskit.study.archive import counts_digest
 
 Correct = Callable[[str], np.ndarray]  # path of a run -> (test images,) bool: which it got right; InputError if unknown
 
@@ -23,7 +22,6 @@ Correct = Callable[[str], np.ndarray]  # path of a run -> (test images,) bool: w
 NEVER, COLLAPSED, WORSE, BETTER = "never acted", "collapsed", "worse", "better"
 NO_DIFFERENCE, NO_GAIN, NOT_TOLD = "no difference", "no gain above the margin", "not told apart"
 WORDS = (NEVER, COLLAPSED, WORSE, BETTER, NO_DIFFERENCE, NO_GAIN, NOT_TOLD)
-STANDARD = 8  # seeds of a study
 RISES, FALLS = "rises", "falls"  # what a trend does, if it is told
 
 
@@ -107,11 +105,11 @@ def _difference(
             "collapsed": collapsed,
             "mean": value.mean(axis=0),
             "reference_mean": base.mean(),
-            **{name: [_mean(runs, name) for runs in pairs.arms] for name in ("acted", "on", "weighted")},
+            **{name: [mean(runs, name) for runs in pairs.arms] for name in ("acted", "on", "weighted")},
             **{f"times_{kind}": statistics.ratio(*pairs.amounts(kind)).middle for kind in contrast.per},
         }
     )
-    notes = _notes(contrast, pairs)
+    notes = notes_on(contrast, pairs)
     if fallen:
         notes.append(
             f"{contrast.against} itself collapsed in {fallen} of {len(pairs.seeds)} runs: no arm can be better"
@@ -156,9 +154,9 @@ def _ratio(contrast: Contrast, pairs: Pairs) -> tuple[pd.DataFrame, str, list[st
     )  # fmt: skip
     said = [f"{row.arm} {row.ratio:.3g} times ({row.low:.3g} to {row.high:.3g})" for row in table.itertuples()]
     return table, (
-        f"{contrast.name}: {_read(contrast.ratio)} against {contrast.against}, over {_seeds(len(pairs.seeds))}: "
+        f"{contrast.name}: {_read(contrast.ratio)} against {contrast.against}, over {count_seeds(len(pairs.seeds))}: "
         f"{'; '.join(said)}."
-    ), _notes(contrast, pairs)  # fmt: skip
+    ), notes_on(contrast, pairs)  # fmt: skip
 
 
 def _trend(contrast: Contrast, pairs: Pairs) -> tuple[pd.DataFrame, str, list[str]]:
@@ -174,7 +172,8 @@ def _trend(contrast: Contrast, pairs: Pairs) -> tuple[pd.DataFrame, str, list[st
     )  # fmt: skip
     return table, (
         f"{contrast.name}: {_read(contrast.measure)} {said} along the steps "
-        f"{', '.join(contrast.titles)} (Page's L = {found.statistic:g}, p = {told.p:.2g}, {_seeds(len(pairs.seeds))})."
+        f"{', '.join(contrast.titles)} (Page's L = {found.statistic:g}, p = {told.p:.2g}, "
+        f"{count_seeds(len(pairs.seeds))})."
     ), []  # fmt: skip
 
 
@@ -202,58 +201,6 @@ def _idle(runs: pd.DataFrame) -> bool:
     return learns or bool((runs["passes_prepared"] > 0).any())
 
 
-def _notes(contrast: Contrast, pairs: Pairs) -> list[str]:
-    assert pairs.reference is not None
-    notes = []
-    named = list(zip(contrast.titles, pairs.arms, strict=True))
-    for (title, runs), told in zip(named, contrast.arms, strict=True):
-        if differ := untold(runs, pairs.reference, told):
-            notes.append(f"{title} differs from {contrast.against} also in {', '.join(differ)}")
-    for title, runs in [*named, (contrast.against, pairs.reference)]:
-        spec = runs["sampler"].iloc[0]
-        name, options = samplers.parse(spec)
-        if options.get("control") and _mean(runs, "weighted") > 0:
-            notes.append(
-                f"{title}: the weights of a control are noise, so it is not neutral: "
-                f"judge {samplers.title(name)} against {samplers.card(name).neutral} too"
-            )
-    notes += _same_counts([*named, (contrast.against, pairs.reference)])
-    if len(pairs.seeds) < STANDARD:
-        notes.append(
-            f"{_seeds(len(pairs.seeds))}: "
-            + ("6 are needed to tell a difference, " if 2.0 ** (1 - len(pairs.seeds)) > statistics.ERROR else "")
-            + f"{STANDARD} are the standard"
-        )
-    return notes
-
-
-def _same_counts(named: list[tuple[str, pd.DataFrame]]) -> list[str]:
-    """Which samplers trained the same examples as often, with the same weights, in all seeds."""
-    seen: dict[tuple, list[tuple[str, str]]] = {}
-    for title, runs in named:
-        weighted = runs["weighted"].tolist() if "weighted" in runs else [nan] * len(runs)
-        counts = tuple(_counts(run) for run in runs.to_dict("records"))
-        if None not in counts:
-            key = (counts, tuple(None if isnan(one) else round(one, 9) for one in weighted))
-            seen.setdefault(key, []).append((title, runs["sampler"].iloc[0]))
-    return [
-        f"{joined([title for title, _ in same])} trained the same examples as often"
-        for same in seen.values()
-        if len({spec for _, spec in same}) > 1
-    ]
-
-
-def _counts(run: Mapping[str, Any]) -> str | None:
-    """A digest of how often a run trained each example; None if it is not known."""
-    digest = run.get("counts_digest")
-    if isinstance(digest, str):
-        return digest
-    try:
-        return counts_digest(run["path"])
-    except InputError:
-        return None
-
-
 def _image_noise(arm: pd.DataFrame, reference: pd.DataFrame, correct: Correct | None) -> float:
     if correct is None:
         return nan
@@ -262,10 +209,6 @@ def _image_noise(arm: pd.DataFrame, reference: pd.DataFrame, correct: Correct | 
     except InputError:  # a run of an earlier version kept none
         return nan
     return statistics.image_noise(*bits)
-
-
-def _mean(runs: pd.DataFrame, name: str) -> float:
-    return float(runs[name].mean()) if name in runs else nan
 
 
 def _sentence(contrast: Contrast, table: pd.DataFrame, seeds: int) -> str:
@@ -289,9 +232,8 @@ def _sentence(contrast: Contrast, table: pd.DataFrame, seeds: int) -> str:
                 NOT_TOLD: f"{'is' if one else 'are'} not told apart from it",
             }[verdict]
             said.append(f"{joined([row.arm for row in rows])} {phrase}")
-    return (
-        f"{contrast.name}: against {contrast.against}, {_read(contrast.measure)}, {_seeds(seeds)}: {'; '.join(said)}."
-    )
+    head = f"{contrast.name}: against {contrast.against}, {_read(contrast.measure)}, {count_seeds(seeds)}"
+    return f"{head}: {'; '.join(said)}."
 
 
 def signed(value: float) -> str:
@@ -299,13 +241,5 @@ def signed(value: float) -> str:
     return f"{round(value, 2) + 0.0:+.2f}" if abs(value) < inf else ("+∞" if value > 0 else "-∞")
 
 
-def joined(names: list[str]) -> str:
-    return ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else names[0]
-
-
 def _read(measure: str) -> str:
     return measure.replace("_", " ")
-
-
-def _seeds(n: int) -> str:
-    return f"{n} seed{'s' if n > 1 else ''}"

@@ -1,10 +1,8 @@
 """One run = one folder: what was asked, how it went, what came out. Finished runs are kept, killed ones go on."""
 
-import errno
 import functools
 import time
 import warnings
-import zipfile
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -18,8 +16,7 @@ from torch import nn
 from iskit import files
 from iskit.data import Dataset
 from iskit.errors import Diverged, InputError, Unsaved
-from iskit.models import models
-from iskit.runs import folder
+from iskit.runs import checkpoint, compiled, folder
 from iskit.runs.experiment import Experiment
 from iskit.runs.machine import decided
 from iskit.runs.parts import build, canonical, choose, load, parts, revisions, source
@@ -28,27 +25,8 @@ from iskit.runs.writer import Overtaken, Writer
 from iskit.training import probe
 from iskit.training.trainer import Trainer
 
-FORMAT = 4  # of checkpoints: one of another version of this code cannot be gone on with
 # How cuBLAS, cuDNN, the host and oneDNN put it.
 NO_MEMORY = ("out of memory", "ALLOC_FAILED", "DefaultCPUAllocator", "could not create a primitive")
-
-_compiled: dict[tuple, nn.Module] = {}  # the last run's model, if it was compiled and the run is over
-
-
-def build_again(experiment: Experiment, data: Dataset) -> nn.Module:
-    """The experiment's model; in place of the last run's if they are of one kind, for compiling takes a minute."""
-    model = build(experiment, data)
-    known = _compiled.pop(kind(experiment, data), None)
-    if known is None:
-        return model
-    known.load_state_dict(model.state_dict())
-    known.zero_grad()  # a run that ended amid a step left its gradients
-    return known
-
-
-def kind(experiment: Experiment, data: Dataset) -> tuple:
-    """What makes two models alike but for their weights."""
-    return models.canonical(experiment.model), len(data.classes), data.channels, data.size, data.label.device
 
 
 class Run:
@@ -133,9 +111,9 @@ class Run:
                 yield from self._recorded(trainer, choice, state)
             finally:
                 torch.set_num_threads(threads)
-                _compiled.clear()
+                compiled.kept.clear()
                 if trainer.captures:
-                    _compiled[kind(self.experiment, trainer.data)] = trainer.model
+                    compiled.kept[compiled.kind(self.experiment, trainer.data)] = trainer.model
 
     def mend(self) -> None:
         """Of a finished run: what a killed process had no time for, or somebody damaged, beside the results."""
@@ -161,7 +139,7 @@ class Run:
     def _begun(self) -> tuple[Trainer, dict[str, Any] | None]:
         """The trainer where its checkpoint left it, with that; or at its start, with None."""
         device = parts(self.experiment).device
-        trainer = self.trainer = self.bind(device, build_again)
+        trainer = self.trainer = self.bind(device, compiled.build_again)
         state = self._saved(trainer.data.label.device)
         self._same_data(state and state["data"])
         if state:
@@ -169,7 +147,7 @@ class Run:
                 trainer.load_state_dict(state)
             except Exception as error:  # whatever a part makes of a state that is not its own
                 self._anew("checkpoint.pt", f"damaged ({type(error).__name__})")
-                self.trainer = self.bind(device, build_again)
+                self.trainer = self.bind(device, compiled.build_again)
                 return self.trainer, None
         return trainer, state
 
@@ -234,30 +212,11 @@ class Run:
             )
 
     def _saved(self, device: torch.device) -> dict[str, Any] | None:
-        """The checkpoint; None if there is none, or it is damaged: a run begun anew ends the same."""
-        path = self.path / "checkpoint.pt"
-        if not path.exists():
+        state = checkpoint.read(self.path / "checkpoint.pt", device, self._models)
+        if isinstance(state, str):
+            self._anew("checkpoint.pt", state)
             return None
-        try:
-            with zipfile.ZipFile(path) as whole:  # torch reads over flipped bits without a word
-                if whole.testzip():
-                    raise zipfile.BadZipFile
-            state = torch.load(path, weights_only=True, map_location=device)
-            if state.get("format") != FORMAT:
-                wrong = "of another version of iskit"
-            elif missing := [name for name in self._models(state["t"]) if not (self.path / name).exists()]:
-                wrong = f"of a run that did not keep {missing[0]}"
-            else:
-                probe.Choice(**state["choice"])
-                if not folder.is_origin(state["data"]):
-                    raise KeyError("data")
-                return state
-        except Exception as error:  # whatever a damaged file makes torch raise
-            if files.passing(error):
-                raise
-            wrong = f"damaged ({type(error).__name__})"
-        self._anew(path.name, wrong)
-        return None
+        return state
 
     def _recorded(self, trainer: Trainer, choice: probe.Choice, state: dict[str, Any] | None) -> Iterator[float]:
         """Trains, and keeps the folder true to what happens."""
@@ -273,16 +232,18 @@ class Run:
                 writer.first = True
             e = self.experiment
             origin = {"source": source(e.dataset, files.root() / e.data_dir), "digest": trainer.data.digest}
-            about = {"format": FORMAT, "choice": asdict(choice), "data": origin}
+            about = {"format": checkpoint.FORMAT, "choice": asdict(choice), "data": origin}
 
             def save() -> None:
                 nonlocal saved
                 t = trainer.budget.spent(trainer.meter)
-                writer.write("checkpoint.pt", functools.partial(_save, {**about, "t": t, **trainer.state_dict()}))
+                writer.write(
+                    "checkpoint.pt", functools.partial(checkpoint.save, {**about, "t": t, **trainer.state_dict()})
+                )
                 saved = t
 
             def weights(path: Path) -> None:
-                _save({name: value.cpu() for name, value in trainer.model.state_dict().items()}, path)
+                checkpoint.save({name: value.cpu() for name, value in trainer.model.state_dict().items()}, path)
 
             writer.write("params.yaml", self._settings)
             last, kept = time.monotonic(), len(self._models(state["t"] if state else 0.0))
@@ -313,7 +274,7 @@ class Run:
                     writer.say(state_now, saved=saved, error=str(error), diverged=isinstance(error, Diverged))
                 raise
             self._keep(trainer, writer)
-            writer.write("correct.npy", _saver(np.packbits(trainer.correct.cpu().numpy())))
+            writer.write("correct.npy", checkpoint.array_saver(np.packbits(trainer.correct.cpu().numpy())))
             # Last, for it is what makes the run finished.
             asked = {"specs": self.specs, "revisions": self.revisions, "plan": self.plan, "data": origin}
             writer.publish({**summary(trainer), **asked})
@@ -345,20 +306,5 @@ class Run:
     def _keep(self, trainer: Trainer, writer: Writer) -> None:
         """What was learnt so far."""
         writer.write("history.parquet", trainer.history.frame().to_parquet)
-        writer.write("counts.npy", _saver(trainer.history.counts.cpu().numpy()))
+        writer.write("counts.npy", checkpoint.array_saver(trainer.history.counts.cpu().numpy()))
         writer.write("sample.parquet", trainer.sample.frame().to_parquet)
-
-
-def _save(value: Any, path: Path) -> None:
-    try:
-        torch.save(value, path)
-    except RuntimeError as error:  # torch's word for a disk that is full
-        raise OSError(errno.ENOSPC, "torch could not write all of it: is the disk full?") from error
-
-
-def _saver(array: np.ndarray) -> Callable[[Path], None]:
-    def save(path: Path) -> None:
-        with path.open("wb") as file:  # given a path, NumPy would add an ending to the temporary name
-            np.save(file, array)
-
-    return save

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iskit import files
+from iskit.docstrings import CARD_FIELDS
 from iskit.errors import InputError, suggest
-from iskit.registry import CARD_FIELDS
 from iskit.views import catalogue
 from iskit.views.catalogue import METHODS, catalogued
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from iskit import files
-from iskit.registry import CARD_FIELDS, Registry
+from iskit.docstrings import CARD_FIELDS
+from iskit.registry import Registry
 
 PATH = Path(__file__).with_name("catalogue.json")
 PACKAGE = Path(__file__).parents[1]

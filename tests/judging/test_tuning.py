@@ -20,7 +20,7 @@ from iskit.judging.tuning import Tuning
 from iskit.runs.experiment import Experiment
 from iskit.runs.run import Run
 from iskit.study import plan
-from iskit.study.sweep import Progress
+from iskit.study.worker import Progress
 
 TEXT = """
 study: fair

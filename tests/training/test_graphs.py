@@ -13,9 +13,10 @@ from test_trainer import BUDGET, dropping, ends_alike, finish, rows
 from iskit.bench import gpu as bench
 from iskit.bench import laboratory
 from iskit.errors import Diverged, InputError
+from iskit.runs.compiled import build_again, kept, kind
 from iskit.runs.experiment import Experiment
 from iskit.runs.parts import build
-from iskit.runs.run import Run, _compiled, build_again, kind
+from iskit.runs.run import Run
 from iskit.samplers import Sampler, samplers
 from iskit.training import graphs
 from iskit.training.graphs import Recorded, Steps, undone
@@ -42,7 +43,7 @@ def rehearsed(make, monkeypatch):
 def fresh():
     graphs._say.cache_clear()
     yield
-    _compiled.clear()
+    kept.clear()
 
 
 # --- the trainer on static buffers ---
@@ -176,7 +177,7 @@ def test_what_cannot_be_captured_runs_eagerly_with_the_reason(make, rehearsed, m
     assert not trainer.learn.graphs
 
 
-def test_what_cannot_be_compiled_is_captured_as_it_is_with_the_reason(make, rehearsed):
+def test_what_cannot_bekept_is_captured_as_it_is_with_the_reason(make, rehearsed):
     def refused(*inputs):
         raise RuntimeError("Failed to find C compiler")
 
@@ -206,7 +207,7 @@ def test_a_capture_that_fails_amid_a_step_leaves_no_gradients(make, rehearsed):
     assert ends_alike(trainer, finish(make("p", "standard|mixup")))
 
 
-def test_many_kinds_of_networks_may_be_compiled_in_one_process():
+def test_many_kinds_of_networks_may_bekept_in_one_process():
     import torch._dynamo
 
     graphs.compiled.cache_clear()
@@ -398,10 +399,10 @@ def test_runs_of_one_kind_share_a_model_and_end_as_alone(tmp_path, monkeypatch):
     first, second, third, other = (run.trainer.model for run in runs)
     assert first is second is third
     assert other is not first
-    assert list(_compiled.values()) == [other]
+    assert list(kept.values()) == [other]
 
 
-def test_several_seeds_are_compiled_once(tmp_path, monkeypatch):
+def test_several_seeds_arekept_once(tmp_path, monkeypatch):
     graphs.compiled.cache_clear()
     compiles = []
 
@@ -444,7 +445,7 @@ def test_a_model_taken_over_begins_as_a_new_one(digits):
     for p in known.parameters():
         p.data += 1
         p.grad = torch.ones_like(p)
-    _compiled[kind(experiment, digits)] = known
+    kept[kind(experiment, digits)] = known
     again = build_again(experiment, digits)
     assert again is known
     assert all(p.grad is None for p in again.parameters())
@@ -460,7 +461,7 @@ def test_a_run_hands_its_settings_on(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("deterministic", [True, False])
-def test_deterministic_steps_are_captured_but_not_compiled(make, monkeypatch, deterministic):
+def test_deterministic_steps_are_captured_but_notkept(make, monkeypatch, deterministic):
     compiled = []
     rehearse_in(monkeypatch, lambda model: compiled.append(model) or model)
     trainer = finish(make(deterministic=deterministic))

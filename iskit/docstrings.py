@@ -1,0 +1,51 @@
+"""What parts say of themselves in their docstrings: a method's card, the meaning of each option."""
+
+import inspect
+import re
+from dataclasses import dataclass
+
+CARD_FIELDS = ("cite", "changes", "passes", "rule", "differs", "neutral")
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a method's file says of itself in its docstring.
+
+    summary: what it does, in one line; cite: the source; changes: what it changes and when;
+    passes: what it costs beyond training; rule: the formula; differs: from the source, and why;
+    neutral: the setting at which it is plain SGD (a sampler) or leaves images alone (an augmentation).
+    """
+
+    name: str
+    summary: str
+    cite: str
+    changes: str
+    passes: str
+    rule: str
+    differs: str
+    neutral: str
+
+    @classmethod
+    def read(cls, name: str, docstring: str) -> "Card":
+        """Reads `field: text` lines; a field's text goes on over indented lines. ValueError if one is missing."""
+        head, _, body = inspect.cleandoc(docstring).partition("\n")
+        fields = {
+            key: re.sub(r"\s+", " ", text).strip()
+            for key, text in re.findall(r"^(\w+):((?:.*)(?:\n[ ]+.*)*)", body, flags=re.MULTILINE)
+        }
+        missing = [key for key in CARD_FIELDS if not fields.get(key)]
+        if missing:
+            raise ValueError(f"the card of {name!r} lacks {', '.join(missing)}")
+        return cls(name, head.strip(), **{key: fields[key] for key in CARD_FIELDS})
+
+
+def explained(docstring: str) -> dict[str, str]:
+    """`a: the first; b, c: two more. Further words.` -> what it says of each word, up to the sentence's end."""
+    text = re.sub(r"\s+", " ", docstring)
+    heads = list(re.finditer(r"(?:^|[.;:]) ?((?:\w+, )*\w+): ", text))
+    ends = [*(head.start() for head in heads[1:]), len(text)]
+    said: dict[str, str] = {}
+    for head, end in zip(heads, ends, strict=False):  # of no heads, none
+        meaning = re.split(r"\. (?=[A-Z0-9])", text[head.end() : end])[0].strip(" .;,")
+        said |= dict.fromkeys(head[1].split(", "), meaning)
+    return said
