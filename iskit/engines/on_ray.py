@@ -35,7 +35,10 @@ def engine(options: Options) -> Iterator[Train]:
         ray.init(options.address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError) as error:
         where = "a cluster of this machine" if options.address is None else f"address={options.address!r}"
-        raise InputError(f"{where} does not answer as Ray ({error}): see `ray status`") from None
+        raise InputError(
+            f"{where} does not answer as Ray ({error}): see `ray status`; one that was started with "
+            "RAY_AUTH_MODE=token wants that, and its token, here too"
+        ) from None
 
     def trained(many: Sweep, follow: Callable[[], int]) -> int:
         with RayPool(train, *room(many, options), many.outputs) as pool:

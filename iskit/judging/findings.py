@@ -21,6 +21,7 @@ from iskit.judging.verdict import (
     WORDS,
     WORSE,
     Judgement,
+    collapse,
     joined,
     judge,
     signed,
@@ -102,7 +103,7 @@ def told(judgements: Sequence[Judgement], key: str) -> str:
     for word in WORDS:
         here = sorted((one for one in rows if one[2].word == word), key=lambda one: -abs(one[2].difference))
         if here and word in SAID:
-            said += [f"{name} {SAID[word].format(row=row, **_numbers(row))}{at}" for name, at, row in here[:NAMED]]
+            said += [f"{name} {_filled(SAID[word], row, base)}{at}" for name, at, row in here[:NAMED]]
             if len(here) > NAMED:
                 said.append(f"{word} in {len(here) - NAMED} more")
         elif here:
@@ -115,7 +116,7 @@ def told(judgements: Sequence[Judgement], key: str) -> str:
 
 SAID = {
     NEVER: "never acted",
-    COLLAPSED: "collapsed in {row.collapsed} of {row.seeds} runs",
+    COLLAPSED: "{collapse}",
     **dict.fromkeys((WORSE, BETTER), "is {row.word} by {size:.2f} points ({low} to {high})"),
 }
 COUNTED = {
@@ -125,8 +126,9 @@ COUNTED = {
 }
 
 
-def _numbers(row: Any) -> dict[str, object]:
-    return {"size": abs(row.difference), "low": signed(row.low), "high": signed(row.high)}
+def _filled(text: str, row: Any, base: str) -> str:
+    numbers = {"size": abs(row.difference), "low": signed(row.low), "high": signed(row.high)}
+    return text.format(row=row, collapse=collapse(row, base), **numbers)
 
 
 def _seeds(judgements: Sequence[Judgement]) -> str:

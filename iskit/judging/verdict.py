@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf, nan
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -103,6 +104,7 @@ def _difference(
             "test_noise": [_image_noise(runs, pairs.reference, correct) for runs in pairs.arms],
             "correlation": [statistics.correlation(column, base) for column in value.T],
             "collapsed": collapsed,
+            "reference_collapsed": fallen,
             "mean": value.mean(axis=0),
             "reference_mean": base.mean(),
             **{name: [mean(runs, name) for runs in pairs.arms] for name in ("acted", "on", "weighted")},
@@ -222,7 +224,7 @@ def _sentence(contrast: Contrast, table: pd.DataFrame, seeds: int) -> str:
                 for row in rows
             ]
         elif rows and verdict == COLLAPSED:
-            said += [f"{row.arm} collapsed in {row.collapsed} of {seeds} runs" for row in rows]
+            said += [f"{row.arm} {collapse(row, contrast.against)}" for row in rows]
         elif rows:
             one = len(rows) == 1
             phrase = {
@@ -234,6 +236,12 @@ def _sentence(contrast: Contrast, table: pd.DataFrame, seeds: int) -> str:
             said.append(f"{joined([row.arm for row in rows])} {phrase}")
     head = f"{contrast.name}: against {contrast.against}, {_read(contrast.measure)}, {count_seeds(seeds)}"
     return f"{head}: {'; '.join(said)}."
+
+
+def collapse(row: Any, against: str) -> str:
+    """Of a table's row: how often its arm collapsed, and how often the reference did."""
+    too = f", as {against} in {row.reference_collapsed}" if row.reference_collapsed else ""
+    return f"collapsed in {row.collapsed} of {row.seeds} runs{too}"
 
 
 def signed(value: float) -> str:

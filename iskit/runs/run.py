@@ -221,7 +221,11 @@ class Run:
     def _recorded(self, trainer: Trainer, choice: probe.Choice, state: dict[str, Any] | None) -> Iterator[float]:
         """Trains, and keeps the folder true to what happens."""
         saved = trainer.budget.spent(trainer.meter) if state else None  # t of the checkpoint
-        with folder.locked(self.path, self.take_over) as writer, self._disk_told(writer, lambda: saved):
+        with (
+            folder.locked(self.path, self.take_over) as writer,
+            self._disk_told(writer, lambda: saved),
+            self._end_told(trainer, writer, lambda: saved),
+        ):
             writer.claim("running", saved=saved)
             if self.finished:  # by another process, since we looked
                 writer.say("finished", t=1.0)
@@ -237,9 +241,8 @@ class Run:
             def save() -> None:
                 nonlocal saved
                 t = trainer.budget.spent(trainer.meter)
-                writer.write(
-                    "checkpoint.pt", functools.partial(checkpoint.save, {**about, "t": t, **trainer.state_dict()})
-                )
+                whole = {**about, "t": t, **trainer.state_dict()}
+                writer.write("checkpoint.pt", functools.partial(checkpoint.save, whole))
                 saved = t
 
             def weights(path: Path) -> None:
@@ -264,15 +267,6 @@ class Run:
                 save()
                 writer.say("stopped", t=saved, saved=saved)
                 raise
-            except (OSError, Overtaken):
-                raise
-            except BaseException as error:
-                state_now = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
-                with suppress(OSError, Overtaken):  # what happened is more than what could not be written of it
-                    if not (self.path / "result.json").exists():  # else the weights alone were asked for
-                        self._keep(trainer, writer)
-                    writer.say(state_now, saved=saved, error=str(error), diverged=isinstance(error, Diverged))
-                raise
             self._keep(trainer, writer)
             writer.write("correct.npy", checkpoint.array_saver(np.packbits(trainer.correct.cpu().numpy())))
             # Last, for it is what makes the run finished.
@@ -282,6 +276,21 @@ class Run:
                 writer.say("finished", t=1.0)
                 (self.path / "checkpoint.pt").unlink(missing_ok=True)
                 (self.path / "error.log").unlink(missing_ok=True)
+
+    @contextmanager
+    def _end_told(self, trainer: Trainer, writer: Writer, saved: Callable[[], float | None]) -> Iterator[None]:
+        """What ends a run early, from its first moment on, stands in its status. saved: as for `_disk_told`."""
+        try:
+            yield
+        except (GeneratorExit, OSError, Overtaken):
+            raise
+        except BaseException as error:
+            state = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
+            with suppress(OSError, Overtaken):  # what happened is more than what could not be written of it
+                if not (self.path / "result.json").exists():  # else the weights alone were asked for
+                    self._keep(trainer, writer)
+                writer.say(state, saved=saved(), error=str(error), diverged=isinstance(error, Diverged))
+            raise
 
     @contextmanager
     def _disk_told(self, writer: Writer, saved: Callable[[], float | None]) -> Iterator[None]:

@@ -10,6 +10,7 @@ from judged import runs
 from iskit.errors import InputError
 from iskit.judging import contrasts
 from iskit.judging.contrasts import default, read
+from iskit.judging.findings import told
 from iskit.judging.statistics import ERROR, interval, smallest_effect
 from iskit.judging.verdict import Judgement, judge, word
 
@@ -101,6 +102,9 @@ def test_where_the_reference_collapsed_nothing_is_better():
     found = judged(runs({"unif": [*BASE[:7], 12.0], "p": plus(*UP)}), P)
     assert found.table["word"][0] == "not told apart"
     assert "unif-SGD itself collapsed in 1 of 8 runs: no arm can be better" in found.notes
+    both = judged(runs({"unif": [*BASE[:7], 12.0], "p": [*plus(*UP)[:6], 12.0, 11.0]}), P)
+    assert "p-SGD collapsed in 2 of 8 runs, as unif-SGD in 1" in both.sentence
+    assert "p collapsed in 2 of 8 runs, as unif in 1" in told([both], "sampler")
 
 
 def test_what_never_acted_is_told_of_methods_that_could_have():

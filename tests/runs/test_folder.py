@@ -395,3 +395,22 @@ def test_damage_on_the_command_line_is_one_line(finished, capsys, monkeypatch, t
     [one] = told
     line = warnings.formatwarning(one.message, one.category, one.filename, one.lineno)
     assert line == f"iskit: {finished.path / 'result.json'} is damaged: the run starts anew\n"
+
+
+@pytest.mark.parametrize("moment", ["claim", "write", "beating"])
+def test_an_interrupt_before_the_first_step_is_told_as_a_stop(moment, tmp_path, monkeypatch):
+    run = Run(Experiment(**TINY), tmp_path)
+    whole = getattr(Writer, moment)
+
+    def interrupted(self, *arguments, **more):
+        monkeypatch.setattr(Writer, moment, whole)
+        if moment != "beating":
+            whole(self, *arguments, **more)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Writer, moment, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run.train()
+    assert run.status["state"] == "stopped"
+    run.train()
+    assert run.status["state"] == "finished"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from filelock import FileLock
-from test_resume import same
+from run_folders import same
 
 import iskit
 from iskit.errors import InputError
@@ -55,9 +55,10 @@ def test_a_killed_worker_costs_one_try(warm_workers, retries, failed, tmp_path):
     many = Sweep(experiments, workers=1, outputs=tmp_path / "many", retries=retries)
     finished = []
     killed = False
+    others = set(multiprocessing.active_children())  # of tests before
     for news in many:
         if not killed:
-            [worker] = multiprocessing.active_children()
+            [worker] = set(multiprocessing.active_children()) - others
             worker.kill()
             killed = True
         if news.finished:
