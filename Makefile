@@ -3,7 +3,7 @@
 # make browser, notebooks, engines, soak: a tier      make mutants: each patch there must be noticed by its tests
 PYTHON ?= python3
 BIN := .venv/bin
-TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 OUT := outputs/quickstart
 LAB := outputs/lab
 APP := outputs/app
@@ -40,14 +40,14 @@ app: setup
 		--VoilaExporter.require_js_url=/voila/templates/base/static/require.min.js
 
 test: setup
-	$(TESTS) -m "not (browser or notebooks or engines or soak)"
+	$(TESTS) --dist worksteal -m "not (browser or notebooks or engines or soak)"
 
 browser notebooks engines: setup
-	$(TESTS) -m "$@ and not soak"
+	$(TESTS) --dist loadgroup -m "$@ and not soak"
 
 # In short (ISKIT_SOAK_SHORT=1): the campaign alone, without the studies of 300 runs.
 soak: setup
-	$(TESTS) -m soak $(if $(ISKIT_SOAK_SHORT),tests/soak)
+	$(TESTS) --dist loadgroup -m soak $(if $(ISKIT_SOAK_SHORT),tests/soak)
 
 mutants: setup  # make mutants ONLY=name
 	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants/run.py $(ONLY)

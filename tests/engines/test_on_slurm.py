@@ -50,8 +50,8 @@ def submitted(many: Sweep, **options) -> None:
         assert train(many, lambda: 1) == 0
 
 
-def wait(true) -> None:
-    deadline = time.monotonic() + PATIENCE
+def wait(true, seconds: float = PATIENCE) -> None:
+    deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.2)
@@ -94,6 +94,25 @@ def test_a_job_that_must_end_saves_its_run_and_returns_to_the_queue(cluster, tmp
     assert (path / "checkpoint.pt").exists()
     wait(lambda: "PENDING" in on_slurm.slurm("squeue", "-h", "-j", number, "-o", "%T"))
     subprocess.run(["scancel", number], check=True)
+
+
+@real
+@pytest.mark.soak
+def test_a_job_whose_time_is_over_goes_on_in_its_next_life(cluster, tmp_path, record_property):
+    start = time.monotonic()
+    experiments = study(6, epochs=6000)[:1]  # more than the minute that the job has
+    many = Sweep(experiments, 1, tmp_path / "slurm")
+    submitted(many, jobs=1, minutes=1)
+    path = many.folder(0)
+    wait(lambda: (path / "status.json").exists() and status_of(path)["state"] == "stopped", 2 * PATIENCE)
+    wait(lambda: (path / "result.json").exists(), 4 * PATIENCE)  # Slurm waits two minutes before each further life
+    wait(lambda: status_of(path)["state"] == "finished")
+    check_same(trained_here(experiments, tmp_path / "here"), tmp_path / "slurm")
+    told = "".join(log.read_text() for log in (tmp_path / "slurm" / "many" / ".slurm").glob("*.out"))
+    lives = 1 + told.count("Requeued")
+    assert "Traceback" not in told
+    row = {"runs": 1, "kills": lives - 1, "compared": 1, "seconds": round(time.monotonic() - start, 1)}
+    record_property("soak", {"what": "slurm, a job's time is over", **row})
 
 
 @real
