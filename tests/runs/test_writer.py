@@ -3,9 +3,9 @@
 import errno
 import fcntl
 import os
-import time
 import shutil
 import socket
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
