@@ -25,8 +25,11 @@ from iskit.runs.writer import Overtaken, Writer
 from iskit.training import probe
 from iskit.training.trainer import Trainer
 
-# How cuBLAS, cuDNN, the host and oneDNN put it.
-NO_MEMORY = ("out of memory", "ALLOC_FAILED", "DefaultCPUAllocator", "could not create a primitive")
+# How cuBLAS, cuDNN, the host, oneDNN and Python put it.
+NO_MEMORY = (
+    *("out of memory", "ALLOC_FAILED", "DefaultCPUAllocator", "could not create a primitive"),
+    "can't start new thread",
+)
 
 
 class Run:

@@ -7,6 +7,7 @@ folder names this writer. A new one first names itself, then removes what others
 the new name, or what it wrote is gone when it would take its place.
 """
 
+import _thread
 import errno
 import os
 import socket
@@ -22,6 +23,7 @@ from iskit.errors import InputError
 
 STATUS, RESULT = "status.json", "result.json"
 BEAT = 10.0  # seconds between two signs of life
+ENDING = 1.0  # seconds for the last of them
 SILENCE = 60.0  # without one, a process of another machine counts as dead
 NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP)  # of file systems that know no second name of a file
 
@@ -82,25 +84,28 @@ class Writer:
     @contextmanager
     def beating(self) -> Iterator[None]:
         """Gives signs of life, which end with the process, or when it is frozen."""
-        end = threading.Event()
+        end, over = threading.Event(), threading.Event()
 
         def beat() -> None:
-            while not end.wait(BEAT):
-                with suppress(OSError):
-                    try:
-                        self.check()
-                    except Overtaken as error:
-                        self.overtaken = error
-                        return
-                    os.utime(self.path / STATUS)
+            try:
+                while not end.wait(BEAT):
+                    with suppress(OSError):
+                        try:
+                            self.check()
+                        except Overtaken as error:
+                            self.overtaken = error
+                            return
+                        os.utime(self.path / STATUS)
+            finally:
+                over.set()
 
-        thread = threading.Thread(target=beat, daemon=True)
-        thread.start()
+        # Trap: Thread.start waits for ever for a thread that finds no memory to begin with; so would Thread.join.
+        _thread.start_new_thread(beat, ())
         try:
             yield
         finally:
             end.set()
-            thread.join()
+            over.wait(ENDING)
 
     def _status(self, state: str, more: dict[str, Any]) -> dict[str, Any]:
         return {"state": state, "at": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **self.by, **more}

@@ -205,6 +205,15 @@ def test_signs_of_life_end_when_another_has_taken_over(tmp_path, monkeypatch):
     assert silence(tmp_path) > SILENCE
 
 
+def test_where_no_memory_is_left_for_signs_of_life_a_run_ends_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr("_thread.start_new_thread", lambda *_: 0)  # it begins, and is gone
+    one = Writer(tmp_path)
+    one.claim("running")
+    with one.beating():
+        one.say("running", t=0.5)
+    assert one.overtaken is None
+
+
 def test_a_file_system_without_second_names_still_takes_a_result(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError(errno.EPERM, "Operation not permitted")
