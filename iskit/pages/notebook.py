@@ -7,7 +7,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pandas as pd
 from IPython import get_ipython
 from IPython.display import Markdown
@@ -38,6 +37,8 @@ def assignments(source: str) -> dict[str, Any]:
 
 def whole(notebook: Any) -> None:
     """InputError unless a notebook, as nbformat read it, is of the form that nbformat prescribes."""
+    import nbformat  # takes over a second, for which a kernel that shows a panel has no use
+
     with guard("the notebook is not whole", "save it anew in Jupyter"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of cells without an id, as older notebooks have them
         nbformat.validate(notebook)
