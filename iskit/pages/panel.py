@@ -254,7 +254,7 @@ class Panel:
                 self._read()
             under_way = {e: list(points) for e, points in list(self.under_way.items()) if points}
             if under_way or len(self.frame):
-                fill(self.live, live.filling(self.frame, under_way))
+                fill(self.live, live.filling(self.frame, under_way, self.experiments))
         except Exception as error:
             self._say(f"the figures cannot be drawn: {error}", wrong=True)
 

@@ -63,7 +63,7 @@ def test_run_trains_in_the_background_and_the_views_follow(shown):
     one.thread.join(120)
     assert "finished (3 of 3 runs" in one.message.value
     assert images.children[0].options == ("unif",)
-    assert "unif · unif-SGD: the images trained most and least in 1 runs" in text(images)
+    assert "unif · unif-SGD: the images trained most and least in 1 run on" in text(images)
 
 
 def until(so, seconds=60.0):
