@@ -88,6 +88,10 @@ def test_what_cannot_work_is_said_at_its_control_and_nothing_is_trained(shown, t
     assert not list(tmp_path.glob("outputs/*/*/params.yaml"))
     one.controls["sampler"].value = ("scan",)
     until(lambda: one.messages["sampler"].value == "")
+    one.controls["model"].value = "mlp(widht=3)"
+    until(lambda: "did you mean 'width'?" in one.messages["model"].value)
+    one.controls["model"].value = "mlp(width=3)"
+    until(lambda: one.messages["model"].value == "")
 
 
 def test_before_run_it_says_what_run_would_do(shown):
@@ -200,6 +204,7 @@ def test_a_data_set_that_vanished_is_named_and_the_panel_goes_on(shown, tmp_path
     until(lambda: not one.training)
     assert "gone" in one.message.value
     assert "b00020" in one.message.value
+    until(lambda: "gone" in one.messages["dataset"].value)
     one.controls["dataset"].value = TINY["dataset"]
     one.run()
     one.thread.join(120)
