@@ -72,7 +72,9 @@ def about(experiment: Experiment | None = None) -> str:
     """Versions, device and seed in one line, to print at a notebook's head."""
     import torch
 
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    cpu = f"CPU, {threads} thread{'s' * (threads > 1)}"
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else cpu
     words = [f"iskit {version('iskit')}", f"torch {version('torch')}", device]
     return " · ".join(words + ([f"seed {experiment.seed}"] if experiment else []))
 
