@@ -21,6 +21,8 @@ from iskit.pages.notebook import assignments
 
 ROOT = Path(__file__).parents[1]
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+STARTS = 180.0  # seconds that a server may take on a busy machine
+LAST = 20  # lines of its log, if it ends before
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 QUIET += ["--disable-component-update", "--disable-sync"]
 OWN = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
@@ -58,13 +60,16 @@ def served(command: list[str], project: Path, answers: str, **variables: str) ->
     address = f"http://127.0.0.1:{port}"
 
     def up() -> bool:
+        if server.poll() is not None:
+            said = (project / "server.log").read_text(errors="replace").splitlines()[-LAST:]
+            raise AssertionError("\n".join([f"{command[0]} ended with exit code {server.returncode}:", *said]))
         with suppress(OSError):
             urllib.request.urlopen(address + answers).close()
             return True
         return False
 
     try:
-        until(up, f"{command[0]} answers")
+        until(up, f"{command[0]} answers", STARTS)
         yield address
     finally:
         server.terminate()

@@ -11,7 +11,8 @@ from test_cli import TINY, command  # noqa: F401 - a fixture
 
 from iskit.cli import console as shown
 from iskit.cli import look
-from iskit.views.tables import Fitted
+from iskit.study.archive import results
+from iskit.views.tables import Fitted, arranged, shown_by
 
 SAMPLERS = ["gnorm(presample=5, tau_min=0.5)", "selective_backprop(beta=3.0)", "unif"]
 AUGMENTS = ["standard", "standard|trivialaugment"]
@@ -159,3 +160,8 @@ def test_a_sweep_prints_its_own_runs_packed_ones_among_them(warm_workers, comman
     assert {"unif", "p"} <= set(rows)
     assert "c" not in rows  # is not of the sweep
     assert not list((tmp_path / "outputs" / "s").glob("*/result.json"))
+
+
+def test_what_rounds_to_nothing_has_no_sign(study, tmp_path):
+    rows, names = arranged(results(study, tmp_path / "outputs").assign(speedup=-0.3), [], None)
+    assert set(shown_by(rows, names, None)["saved %"]) == {"0"}

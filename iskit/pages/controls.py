@@ -50,7 +50,7 @@ class Chips(ipw.VBox):
         self.field = ipw.Text(
             placeholder=f"add, e.g. {example}",
             continuous_update=False,
-            layout=ipw.Layout(width="230px"),
+            layout=ipw.Layout(width="270px"),
             tooltip=f"another of {title}, as one types it; Enter adds it",
         )
         self.field.observe(self._typed, "value")

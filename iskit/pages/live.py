@@ -1,6 +1,7 @@
 """What a panel draws while it trains: accuracy against budget, filling up, and the runs that are on their way there."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -10,17 +11,21 @@ from iskit.study.archive import over_seeds
 from iskit.views import plots
 
 
-def filling(frame: pd.DataFrame, under_way: Mapping[Experiment, Sequence[tuple[float, float]]]) -> go.Figure:
+def filling(
+    frame: pd.DataFrame,
+    under_way: Mapping[Experiment, Sequence[tuple[float, float]]],
+    chosen: Sequence[Experiment] = (),
+) -> go.Figure:
     """Mean accuracy of the finished runs by budget, and thin lines of those under way from t = 0 to where they stand.
 
-    under_way: (t, accuracy) points of each run; a line's end comes to lie where the run's own point will be. A colour a
-    sampler, a dash an augmentation, so that the legend has a line for each of these and not for each pair.
+    under_way: (t, accuracy) points of each run; a line's end comes to lie where the run's own point will be. chosen:
+    all runs, whose order the legend keeps from the first news on. A colour a sampler, a dash an augmentation, so that
+    the legend has a line for each of these and not for each pair.
     """
     figure = go.Figure()
     means = over_seeds(frame) if len(frame) else frame
     known = means.to_dict("records") if len(means) else []
-    augments = list(dict.fromkeys([*(row["augment"] for row in known), *(e.augment for e in under_way)]))
-    samplers = list(dict.fromkeys([*(row["sampler"] for row in known), *(e.sampler for e in under_way)]))
+    augments, samplers = (_met(name, known, under_way, chosen) for name in ("augment", "sampler"))
     dash = {augment: plots.DASHES[place % len(plots.DASHES)] for place, augment in enumerate(augments)}
     for sampler in samplers:
         for augment in augments:
@@ -29,23 +34,26 @@ def filling(frame: pd.DataFrame, under_way: Mapping[Experiment, Sequence[tuple[f
                 key=lambda row: row["budget"],
             )
             if rows:
+                value = plots.error(pd.Series([row["accuracy"] for row in rows]))
                 figure.add_scatter(
                     x=[row["budget"] for row in rows],
-                    y=[row["accuracy"] for row in rows],
-                    error_y={"array": [row["deviation"] for row in rows], "thickness": 1, "width": 3},
-                    customdata=[row["seeds"] for row in rows],
+                    y=value,
+                    error_y=plots.bars(value, pd.Series([row["deviation"] for row in rows])),
+                    customdata=[(row["seeds"], row["accuracy"]) for row in rows],
                     name=f"{sampler}, {augment}",
                     legendgroup=sampler,
                     showlegend=False,
                     mode="lines+markers",
                     line={"color": plots.color(sampler), "dash": dash[augment]},
                     marker_size=7,
-                    hovertemplate=f"%{{y:.2f}} %, %{{customdata}} seeds<extra>{sampler}, {augment}</extra>",
+                    hovertemplate="%{customdata[1]:.2f} %, %{customdata[0]} seeds"
+                    f"<extra>{sampler}, {augment}</extra>",
                 )
     for e, points in under_way.items():
         figure.add_scatter(
             x=[t * e.budget for t, _ in points],
-            y=[accuracy for _, accuracy in points],
+            y=[plots.error(accuracy) for _, accuracy in points],
+            customdata=[accuracy for _, accuracy in points],
             name=f"{e.sampler}, {e.augment}, seed {e.seed}",
             legendgroup=e.sampler,
             showlegend=False,
@@ -53,11 +61,16 @@ def filling(frame: pd.DataFrame, under_way: Mapping[Experiment, Sequence[tuple[f
             opacity=0.45,
             marker_size=4,
             line={"color": plots.color(e.sampler), "width": 1, "dash": dash[e.augment]},
-            hovertemplate=f"%{{y:.2f}} %<extra>{e.sampler}, {e.augment}, seed {e.seed}: under way</extra>",
+            hovertemplate=f"%{{customdata:.2f}} %<extra>{e.sampler}, {e.augment}, seed {e.seed}: under way</extra>",
         )
     for sampler in samplers:
         figure.add_scatter(
-            x=[None], y=[None], name=sampler, legendgroup=sampler, mode="lines", line_color=plots.color(sampler)
+            x=[None],
+            y=[None],
+            name=plots.label(sampler),
+            legendgroup=sampler,
+            mode="lines",
+            line_color=plots.color(sampler),
         )
     for augment in augments if len(augments) > 1 else []:
         figure.add_scatter(
@@ -67,9 +80,19 @@ def filling(frame: pd.DataFrame, under_way: Mapping[Experiment, Sequence[tuple[f
     figure.update_xaxes(title_text="seconds spent", rangemode="tozero")
     if not seconds:
         figure.update_xaxes(title_text="budget spent", tickformat=".0%", range=[0, 1.03])
-    figure.update_yaxes(title_text=plots.ACCURACY)
+    stand = [{"accuracy": accuracy, "deviation": 0.0} for points in under_way.values() for _, accuracy in points]
+    figure.update_yaxes(**plots.accuracy_axis(pd.DataFrame([*known, *stand])), title_text=plots.ACCURACY)
     entries = len(samplers) + (len(augments) if len(augments) > 1 else 0)
     # Below, where it has the whole width: beside the plot it would leave a phone nothing of that.
     below = {"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"}
     height = max(plots.ROW_HEIGHT, 300 + 12 * entries)
     return plots.styled(figure, "While training", height).update_layout(showlegend=True, legend=below, margin_t=50)
+
+
+def _met(
+    name: str, known: Sequence[Mapping[str, Any]], under_way: Collection[Experiment], chosen: Sequence[Experiment]
+) -> list[str]:
+    """The values of a setting that are to be seen, in the order chosen."""
+    seen = dict.fromkeys([*(row[name] for row in known), *(getattr(e, name) for e in under_way)])
+    order = dict.fromkeys(getattr(e, name) for e in chosen)
+    return [*(value for value in order if value in seen), *(value for value in seen if value not in order)]

@@ -7,7 +7,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pandas as pd
 from IPython import get_ipython
 from IPython.display import Markdown
@@ -38,6 +37,8 @@ def assignments(source: str) -> dict[str, Any]:
 
 def whole(notebook: Any) -> None:
     """InputError unless a notebook, as nbformat read it, is of the form that nbformat prescribes."""
+    import nbformat  # takes over a second, for which a kernel that shows a panel has no use
+
     with guard("the notebook is not whole", "save it anew in Jupyter"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of cells without an id, as older notebooks have them
         nbformat.validate(notebook)
@@ -71,7 +72,9 @@ def about(experiment: Experiment | None = None) -> str:
     """Versions, device and seed in one line, to print at a notebook's head."""
     import torch
 
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    cpu = f"CPU, {threads} thread{'s' * (threads > 1)}"
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else cpu
     words = [f"iskit {version('iskit')}", f"torch {version('torch')}", device]
     return " · ".join(words + ([f"seed {experiment.seed}"] if experiment else []))
 

@@ -5,13 +5,11 @@ import time
 from pathlib import Path
 
 import ipywidgets as ipw
-import nbformat
 from IPython import get_ipython
 
 from iskit import files
 from iskit.errors import InputError
 from iskit.inputs import guard
-from iskit.pages.report import report
 from iskit.pages.saved import STATE
 
 
@@ -38,6 +36,10 @@ def save(folder: Path, model: str) -> tuple[Path, str]:
 
     model: a widget that the saved notebook must know. InputError if there is no such notebook.
     """
+    import nbformat  # these take seconds, which a kernel that only shows a panel need not wait
+
+    from iskit.pages.report import report
+
     path = notebook_path()
     if path is None:
         raise InputError("this page's notebook is not known here: save it, and give its file to iskit report")

@@ -24,6 +24,7 @@ from iskit.runs.grid import grid
 from iskit.runs.run import Run
 from iskit.study.archive import results
 from iskit.study.forecast import forecast
+from iskit.study.rehearsal import Rehearsal
 from iskit.study.sweep import Sweep, at_once
 from iskit.views.tables import duration
 
@@ -69,7 +70,7 @@ class Panel:
         self.closed = False
         self.begun = False
         self.asked = threading.Event()  # the controls have changed
-        self.probes: dict[str, float | None] = {}  # measured speeds, see `forecast`
+        self.rehearsal = Rehearsal()
         self.run_button = ipw.Button(description="Run", button_style="primary", icon="play", tooltip="train these runs")
         self.stop_button = ipw.Button(
             description="Stop", icon="stop", disabled=True, tooltip="end early; what is done is kept"
@@ -253,7 +254,7 @@ class Panel:
                 self._read()
             under_way = {e: list(points) for e, points in list(self.under_way.items()) if points}
             if under_way or len(self.frame):
-                fill(self.live, live.filling(self.frame, under_way))
+                fill(self.live, live.filling(self.frame, under_way, self.experiments))
         except Exception as error:
             self._say(f"the figures cannot be drawn: {error}", wrong=True)
 
@@ -283,7 +284,8 @@ class Panel:
             return
         frame = results(experiments[0].study)
         workers = at_once(left, None, files.root() / "outputs")
-        soon = forecast([(e, 1 - (Run(e).status.get("saved") or 0.0)) for e in left], frame, workers, self.probes)
+        todo = [(e, 1 - (Run(e).status.get("saved") or 0.0)) for e in left]
+        soon = forecast(todo, frame, workers, self.rehearsal, warm=any(map(pools.ready, pools.free)))
         if not self.asked.is_set():
             long = soon.why if soon.seconds is None else f"about {duration(soon.seconds)} on this machine"
             self.plan.value = f'<span title="{escape(soon.why)}">{text}, {long}</span>'
@@ -316,12 +318,15 @@ class Panel:
             Run(self.experiments[0]).train()
             finished = 1
         else:
-            sweep = Sweep(self.experiments)
-            for news in sweep:
-                finished += news.finished
-                if time.monotonic() - said > 5:
-                    print(f"{finished} of {len(self.experiments)} runs, {time.monotonic() - started:.0f} s", flush=True)
-                    said = time.monotonic()
+            with pools.borrowed() as pool:
+                pool.fill(len(self.experiments))  # workers start while the sweep looks at what is to be done
+                sweep = Sweep(self.experiments, pool=pool)
+                for news in sweep:
+                    finished += news.finished
+                    if time.monotonic() - said > 5:
+                        took = time.monotonic() - started
+                        print(f"{finished} of {len(self.experiments)} runs, {took:.0f} s", flush=True)
+                        said = time.monotonic()
             if sweep.failed:  # nobody is there to see it, so the notebook must not go on as if all were well
                 reasons = "; ".join(sorted(set(sweep.failed.values())))
                 raise RuntimeError(f"{len(sweep.failed)} of {len(self.experiments)} runs failed: {reasons}")

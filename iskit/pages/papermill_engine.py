@@ -1,8 +1,11 @@
 """Our papermill engine: refuses bad settings before a kernel starts, and leaves small notebooks with a true status."""
 
 # ruff: noqa: E402
+import ast
+import io
 import signal
 import threading
+import tokenize
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +23,8 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
 from papermill.log import logger
+from papermill.models import Parameter
+from papermill.translators import PythonTranslator, papermill_translators
 
 from iskit.errors import InputError, shown, suggest
 from iskit.inputs import guard, typed
@@ -166,7 +171,35 @@ def terminable() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+class Python(PythonTranslator):
+    """For `papermill --help-notebook`: papermill itself passes over a parameter whose value holds a "="."""
+
+    @classmethod
+    def inspect(cls, parameters_cell: Any) -> list[Parameter]:
+        source = parameters_cell["source"]
+        try:
+            body = ast.parse(source).body
+            words = tokenize.generate_tokens(io.StringIO(source).readline)
+            comments = {word.start[0]: word.string.lstrip("# ") for word in words if word.type == tokenize.COMMENT}
+        except (SyntaxError, ValueError, tokenize.TokenError):  # a magic, for one
+            return super().inspect(parameters_cell)
+        found = []
+        target: ast.expr
+        for node in body:
+            if isinstance(node, ast.AnnAssign) and node.value is not None:
+                target, kind = node.target, ast.unparse(node.annotation)
+            elif isinstance(node, ast.Assign):
+                target, kind = node.targets[0], "None"
+            else:
+                continue
+            if isinstance(target, ast.Name):
+                value = ast.get_source_segment(source, node.value) or ""
+                found.append(Parameter(target.id, kind, value, comments.get(node.end_lineno or 0, "")))
+        return found
+
+
 papermill_engines.register("iskit", Engine)
+papermill_translators.register("python", Python)
 
 
 def check(notebook: Any) -> None:

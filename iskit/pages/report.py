@@ -103,7 +103,7 @@ def add_images(nb: Any) -> None:
     with tempfile.TemporaryDirectory() as folder:
         figures = {str(Path(folder) / f"{number}.png"): out["data"][PLOTLY] for number, out in enumerate(outputs)}
         # Trap: on a busy machine a browser may start and never answer; kaleido waits for it for ever.
-        command = [sys.executable, "-c", "from iskit.pages.report import draw; draw()"]
+        command = [sys.executable, "-m", "iskit.views.stills"]
         try:
             subprocess.run(
                 command, input=json.dumps(figures), text=True, capture_output=True, timeout=PATIENCE, check=True
@@ -112,16 +112,6 @@ def add_images(nb: Any) -> None:
             return
         for output, path in zip(outputs, figures, strict=True):
             output["data"]["image/png"] = base64.b64encode(Path(path).read_bytes()).decode()
-
-
-def draw() -> None:
-    """Draws plotly figures; standard input is JSON, of the path of each image and its figure."""
-    figures = {path: pio.from_json(json.dumps(one), skip_invalid=True) for path, one in json.load(sys.stdin).items()}
-    sizes = {  # Trap: unless told, it takes a size of its own and squeezes the figure into it.
-        side: [figure.layout[side] or usual for figure in figures.values()]
-        for side, usual in {"width": 1000, "height": 450}.items()
-    }
-    pio.write_images(list(figures.values()), list(figures), **sizes)
 
 
 def _plots(nb: Any) -> list[Any]:

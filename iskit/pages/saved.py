@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import nbformat
-
 from iskit.errors import InputError
 
 APART = "iskit-panel"  # class of what is for hands alone, and no part of what a page tells
@@ -44,7 +42,9 @@ def show_widgets(nb: Any) -> None:
 
 
 def _shown(model: str, state: Mapping[str, Any]) -> list[Any]:
-    return [nbformat.from_dict(output) for one in _outputs(model, state) for output in one]
+    from nbformat import from_dict  # only here: a kernel need not wait for it, see `iskit.pages.page.save`
+
+    return [from_dict(output) for one in _outputs(model, state) for output in one]
 
 
 def _outputs(model: str, state: Mapping[str, Any]) -> Iterator[list[Any]]:

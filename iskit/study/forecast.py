@@ -1,4 +1,4 @@
-"""How long runs will take: by the finished runs of their study, else by a probe of some training steps."""
+"""How long runs will take: by the finished runs of their study, else by some steps that are rehearsed now."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,15 +6,14 @@ from dataclasses import dataclass
 import pandas as pd
 import torch
 
-from iskit import files
 from iskit.runs.experiment import Experiment
-from iskit.runs.machine import kind
-from iskit.runs.parts import build, canonical, choose, load, parts
+from iskit.runs.parts import canonical, parts
+from iskit.study.rehearsal import Rehearsal
 from iskit.training import probe
 
 KIND = ("dataset", "validation", "model", "batch_size", "precision", "unit")  # what an example's seconds depend on
 METHOD = ("sampler", "augment")
-SAMPLE = 1000  # training examples that each evaluation looks at, see `iskit.training.sample`
+START = 5.0  # seconds until worker processes train: they import torch
 
 
 class Speed:
@@ -74,56 +73,30 @@ def forecast(
     left: Sequence[tuple[Experiment, float]],
     frame: pd.DataFrame,
     workers: int,
-    probes: dict[str, float | None] | None = None,
+    rehearsal: Rehearsal | None = None,
+    warm: bool = False,
 ) -> Forecast:
     """How long so many workers take for what is left: experiments, and of each the share that is still to do.
 
-    frame: the study's finished runs (of `iskit.results`); those of this machine count, if there are any. probes: keeps
-    what is measured, for whoever asks again.
+    frame: the study's finished runs (of `iskit.results`); those of this machine count, if there are any. rehearsal:
+    keeps what is measured, for whoever asks again. warm: whether the workers have started.
     """
     if not left:
         return Forecast(0.0, "all is done")
     if len(frame):
         here = frame["device_name"] == device_name(left[0][0])
         frame = frame[here] if here.any() else frame
-    speed = Speed(frame)
-    probes = {} if probes is None else probes
-    measured = False
+    speed, rehearsal = Speed(frame), rehearsal or Rehearsal()
+    measured, prepared = False, set[tuple]()
     each: list[float] = []
     for experiment, share in left:
         seconds = speed.seconds(experiment)
         if seconds is None:
-            one = f"{kind(experiment)}, {experiment.unit}"
-            work = experiment.budget * experiment.epochs
-            if one not in probes:
-                found = probed(experiment)
-                probes[one] = None if found is None else found / work
-            rate, measured = probes[one], True
-            if rate is None:
+            seconds, measured = rehearsal.seconds(experiment, prepared), True
+            if seconds is None:
                 return Forecast(None, "known once a run has finished")
-            seconds = rate * work
         each.append(seconds * share)
-    told = "steps measured now, without scoring and preparations" if measured else f"{len(frame)} finished runs"
+    told = "steps measured now" if measured else f"{len(frame)} finished runs"
     busy = min(workers, len(left))
-    return Forecast(max(sum(each) / busy, *each), f"by {told}, on {busy} worker{'s' if busy > 1 else ''}")
-
-
-def probed(experiment: Experiment) -> float | None:
-    """Seconds of the run on one CPU thread by some steps of its network, or its own budget if that is in seconds.
-
-    Scoring and preparations are not counted, for their passes are not known before. None on a GPU, where a run must
-    compile before its speed shows.
-    """
-    e = experiment
-    if e.unit == "seconds":
-        return e.budget
-    if parts(e).device.type == "cuda":
-        return None
-    data = load(e.dataset, files.root() / e.data_dir, e.validation, torch.device("cpu"), e.seed)
-    model = build(e, data)
-    rows = min(e.batch_size, probe.ROWS)
-    step = probe.Step(model, (data.channels, data.size, data.size), rows)
-    precision = choose(e, model, data).precision
-    example = probe.timed(step, [precision])[precision] / rows
-    evaluated = e.evals * (len(data.test_label) + min(SAMPLE, len(data)))  # a forward pass is a third of a step
-    return example * (e.budget * e.epochs * len(data) + evaluated / 3)
+    start = 0.0 if warm else START
+    return Forecast(start + max(sum(each) / busy, *each), f"by {told}, on {busy} worker{'s' if busy > 1 else ''}")

@@ -17,7 +17,7 @@ from iskit.budget import Budget, Meter
 from iskit.data import Dataset
 from iskit.errors import Diverged
 from iskit.randomness import torch_seed
-from iskit.samplers import Outcome, Sampler
+from iskit.samplers import Outcome, Proxy, Sampler
 from iskit.training.evaluation import EVAL_BATCH, measure
 from iskit.training.feed import Feed
 from iskit.training.graphs import Steps, compiled, recorder, undone
@@ -93,7 +93,7 @@ class Trainer:
         self.score = Scorer(model, self.meter, self._scoring, self.logits)
         self.feed = Feed(data, sampler, augment, self.budget, self.meter, batch_size, seed)
         self.acting = self.feed.walk.acting
-        self.proxy = ProxyTrainer(data, self.meter, batch_size=batch_size, seed=seed, cache=cache, clock=clock)
+        self.proxy: Proxy = ProxyTrainer(data, self.meter, batch_size=batch_size, seed=seed, cache=cache, clock=clock)
         # A tensor, changed in place: a captured step reads it anew. Float32 is what the GPU's kernels read.
         self.rate = torch.tensor(lr, dtype=torch.float32 if cuda else torch.float64, device=device)
         self.optimizer: torch.optim.Optimizer

@@ -161,4 +161,4 @@ def _signed(value: float) -> str:
 
 
 def _whole(value: float) -> str:
-    return "" if np.isnan(value) else f"{value:.0f}"
+    return "" if np.isnan(value) else f"{value:z.0f}"

@@ -181,7 +181,7 @@ def _method(spec: str) -> str:
         return spec
 
 
-def trained(frame: pd.DataFrame, sampler: str, each: int = 8) -> HTML:
+def trained(frame: pd.DataFrame, sampler: str, each: int = 6) -> HTML:
     """The images that a sampler trained most and least, over all runs of it in the frame.
 
     Of a frame with several data sets the first, and of conditions that each seed draws (noise, ...) the first seed:
@@ -199,7 +199,8 @@ def trained(frame: pd.DataFrame, sampler: str, each: int = 8) -> HTML:
     counts = [found for path in runs["path"] if (found := _counts(path)) is not None]
     if not counts:
         raise InputError(f"the runs of {sampler} keep only how many images were trained how often: train one again")
-    title = f"{label(sampler)}: the images trained most and least in {len(counts)} runs on {one['dataset']}"
+    runs_of = f"{len(counts)} run{'s' * (len(counts) > 1)} on {one['dataset']}"
+    title = f"{label(sampler)}: the images trained most and least in {runs_of}"
     return most_and_least(data, np.sum(counts, axis=0), each, title)
 
 
@@ -211,7 +212,7 @@ def _counts(path: str) -> np.ndarray | None:
         return None
 
 
-def most_and_least(data: Dataset, times: np.ndarray, each: int = 8, title: str = "") -> HTML:
+def most_and_least(data: Dataset, times: np.ndarray, each: int = 6, title: str = "") -> HTML:
     """The most and the least trained images, with their class and how often each was trained; times: (N,)."""
     order = np.argsort(-times, kind="stable")
     rows: list[Row] = []

@@ -162,13 +162,13 @@ def _panels(frame: pd.DataFrame, x: str, y: str, title: str, y_title: str) -> go
             line = here[here["sampler"] == sampler].sort_values("budget")
             full = _method(sampler) == "sgd"
             budgets = [amount(*both) for both in zip(line["budget"], line["unit"], strict=True)]
-            value = _error(line[y]) if accuracy else line[y]
+            value = error(line[y]) if accuracy else line[y]
             aside = _aside(sampler, means["sampler"]) if accuracy and x == "budget" and not full else 0.0
             told = "%{customdata[3]:.2f} %" if accuracy else "%{y:.1f} images, H %{customdata[4]:.1f} % of log N"
             figure.add_scatter(
                 x=line[x] + aside * means[x].max(),
                 y=value,
-                error_y=_bars(value, line["deviation"]) if accuracy else None,
+                error_y=bars(value, line["deviation"]) if accuracy else None,
                 name=label(sampler),
                 legendgroup=sampler,
                 showlegend=sampler not in shown,
@@ -195,7 +195,7 @@ def _panels(frame: pd.DataFrame, x: str, y: str, title: str, y_title: str) -> go
         if x == "budget" and here["budget"].nunique() <= 6:
             axis["tickvals"] = sorted(here["budget"].unique())
         figure.update_xaxes(**axis, **place)
-    figure.update_yaxes(**(_accuracy_axis(means) if accuracy else _effective_axis(means)))
+    figure.update_yaxes(**(accuracy_axis(means) if accuracy else _effective_axis(means)))
     figure.update_yaxes(title_text=y_title, col=1)
     return styled(figure, title, max(ROW_HEIGHT * rows + 40, 140 + 20 * len(shown)))  # room for the whole legend
 
@@ -206,31 +206,32 @@ def _aside(sampler: str, samplers: pd.Series) -> float:
     return (order.index(sampler) - (len(order) - 1) / 2) * min(0.012, 0.06 / len(order))
 
 
-def _error(accuracy: Any) -> Any:
+def error(accuracy: Any) -> Any:
+    """Where an accuracy in percent stands on an axis of `accuracy_axis`."""
     return np.maximum(100 - accuracy, LEAST_ERROR)
 
 
-def _bars(error: pd.Series, deviation: pd.Series) -> dict[str, Any]:
+def bars(error: pd.Series, deviation: pd.Series) -> dict[str, Any]:
     """Of errors on a logarithmic axis, which ends above 0."""
     return {"array": deviation, "arrayminus": np.minimum(deviation, 0.9 * error), "thickness": 1, "width": 3}
 
 
-def _accuracy_axis(means: pd.DataFrame) -> dict[str, Any]:
+def accuracy_axis(means: pd.DataFrame) -> dict[str, Any]:
     """Accuracy in percent, equal distances being equal ratios of the error."""
     spread = means["deviation"].fillna(0)
-    low = _error((means["accuracy"] - spread).min()) * 1.1
+    low = error((means["accuracy"] - spread).min()) * 1.1
     high = (
-        _error((means["accuracy"] + spread).clip(upper=means["accuracy"] + 0.9 * _error(means["accuracy"])).max()) / 1.1
+        error((means["accuracy"] + spread).clip(upper=means["accuracy"] + 0.9 * error(means["accuracy"])).max()) / 1.1
     )
     chosen: list[float] = []
     for tick in TICKS:
-        apart = abs(log(_error(tick) / _error(chosen[-1]))) if chosen else np.inf
-        if high <= _error(tick) <= low and apart > log(low / high) / 12:
+        apart = abs(log(error(tick) / error(chosen[-1]))) if chosen else np.inf
+        if high <= error(tick) <= low and apart > log(low / high) / 12:
             chosen.append(tick)
     return {
         "type": "log",
         "range": [np.log10(low), np.log10(high)],
-        "tickvals": [float(_error(tick)) for tick in chosen],
+        "tickvals": [float(error(tick)) for tick in chosen],
         "ticktext": [f"{tick:g}" for tick in chosen],
     }
 

@@ -102,7 +102,7 @@ def _as_text(rows: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
             ACCURACY: _with_deviation(rows),
             "seeds": rows["seeds"].map(str),
             "seconds": rows["seconds"].map("{:.2f}".format),
-            "saved %": ["" if isnan(value) else f"{value:.0f}" for value in rows["speedup"]],
+            "saved %": ["" if isnan(value) else f"{value:z.0f}" for value in rows["speedup"]],
             "cost": rows["equivalent_budget"].map("{:.3f}".format),
             "entropy": rows["entropy"].map("{:.3f}".format),
             "trained": rows["backward"].map("{:,.0f}".format),

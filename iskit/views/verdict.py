@@ -239,7 +239,9 @@ def differences(frame: pd.DataFrame) -> go.Figure:
             base = one.contrast.reference
             over = f"against {base[key]}" + (f", with {base['sampler']}" if key == "augment" else "")
             name = f"{over}: {one.contrast.name}" if len(families) > 1 else over
-            heads.append({"text": f"<b>{name}</b>", "y": row})
+            heads.append(
+                {"text": f"<b>{name}</b>", "y": row, "bgcolor": "rgba(255, 255, 255, 0.85)"}
+            )  # over the zero line
             for number, judged in enumerate(one.table.itertuples()):
                 row += 1
                 ticks[row] = arm(one, number, key)
@@ -259,7 +261,7 @@ def differences(frame: pd.DataFrame) -> go.Figure:
                 shown.append(judged)
             row += 1
     figure.add_vline(x=0, line={"color": "#222222", "width": 1})
-    figure.update_xaxes(title_text="accuracy above the reference (points)", range=_decided(shown))
+    figure.update_xaxes(title_text="points above the reference", range=_decided(shown))
     figure.update_yaxes(
         tickvals=list(ticks), ticktext=list(ticks.values()), range=[row, -0.7], showgrid=False, zeroline=False
     )
@@ -269,7 +271,7 @@ def differences(frame: pd.DataFrame) -> go.Figure:
     for head in heads:
         figure.add_annotation(x=0, xref="paper", xanchor="left", xshift=4 - left, showarrow=False, **head)
     seeds = {int(judged.seeds) for judged in shown}
-    of = f", {max(seeds)} seeds" if seeds else ""
+    of = f", {max(seeds)} seed{'s' * (max(seeds) > 1)}" if seeds else ""
     styled(figure, f"What a choice or a look changes{of}", 110 + 20 * max(row, 4), legend=False)
     return figure.update_layout(margin={"l": left, "t": 50}, title={"x": 0.005, "xref": "container"})
 
@@ -280,5 +282,6 @@ def _decided(shown: Sequence[Any]) -> list[float] | None:
     reach = reach or [2 * abs(one.difference) for one in shown]
     if not reach:
         return None
-    most = max(1.0, 1.05 * min(max(reach), 3 * float(np.median(reach))))
+    dots = max(abs(one.difference) for one in shown)  # are all in view
+    most = 1.05 * max(1.0, dots, min(max(reach), 3 * float(np.median(reach))))
     return [-most, most]

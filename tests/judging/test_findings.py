@@ -166,6 +166,11 @@ def test_one_wide_interval_does_not_hide_the_others(frame):
 def test_the_first_figure_says_what_there_is_not(frame):
     one = differences(frame[frame["seed"] == 1])
     assert all(trace.error_x.array is None for trace in one.data)
+    assert one.layout.title.text.endswith("1 seed")
+    far = frame[frame["seed"] == 1].copy()
+    far.loc[(far["budget"] == 0.1) & (far["sampler"] == "p"), "accuracy"] += 40
+    figure = differences(far)
+    assert max(abs(trace.x[0]) for trace in figure.data) <= figure.layout.xaxis.range[1]  # no dot is out of view
     none = differences(frame[frame["sampler"] == "p"])
     assert len(none.data) == 0
     assert "No runs of unif" in none.layout.annotations[0].text

@@ -1,5 +1,6 @@
 """The notebooks, executed as people execute them in batch: by papermill, with and without our engine."""
 
+import ast
 import base64
 import io
 import json
@@ -18,7 +19,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
-from papermill import execute_notebook
+from papermill import execute_notebook, inspect_notebook
 from papermill.cli import papermill as papermill_command
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NotebookExecutionManager
@@ -85,11 +86,26 @@ def test_run_notebook_has_the_parameters_of_an_experiment():
     assert assignments(cell.source) == Experiment().to_dict()
 
 
-def test_papermill_lists_every_parameter_of_the_run_notebook():
-    """It passes over a line with a second "="."""
-    done = CliRunner().invoke(papermill_command, ["--help-notebook", str(ROOT / "notebooks" / "run.ipynb")])
-    listed = [line.split(":")[0].strip() for line in done.output.splitlines() if re.match(r"  \w+: ", line)]
-    assert listed == list(Experiment.help())
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_papermill_lists_every_parameter_with_type_value_and_help(path):
+    """Left to itself it passes over a line with a second "="."""
+    notebook = nbformat.read(path, as_version=4)
+    [cell] = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    listed = inspect_notebook(str(path))
+    assert {name: ast.literal_eval(told["default"]) for name, told in listed.items()} == assignments(cell.source)
+    for line, (name, told) in zip(cell.source.splitlines(), listed.items(), strict=True):
+        assert line == f"{name}: {told['inferred_type_name']} = {told['default']}  # {told['help']}"
+    done = CliRunner().invoke(papermill_command, ["--help-notebook", str(path)])
+    assert re.findall(r"^  (\w+): ", done.output, flags=re.MULTILINE) == list(listed)
+
+
+@pytest.mark.parametrize("source", ["a = 1  # one\n%pip list", "a = 1\nb: list"])
+def test_papermill_lists_what_it_can_of_other_parameters(source, tmp_path):
+    cell = nbformat.v4.new_code_cell(source, metadata={"tags": ["parameters"]})
+    kernel = {"name": "python3", "language": "python", "display_name": "Python 3"}
+    notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": kernel})
+    nbformat.write(notebook, tmp_path / "other.ipynb")
+    assert list(inspect_notebook(str(tmp_path / "other.ipynb"))) == ["a"]
 
 
 @pytest.mark.notebooks

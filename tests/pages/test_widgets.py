@@ -63,7 +63,7 @@ def test_run_trains_in_the_background_and_the_views_follow(shown):
     one.thread.join(120)
     assert "finished (3 of 3 runs" in one.message.value
     assert images.children[0].options == ("unif",)
-    assert "unif · unif-SGD: the images trained most and least in 1 runs" in text(images)
+    assert "unif · unif-SGD: the images trained most and least in 1 run on" in text(images)
 
 
 def until(so, seconds=60.0):
@@ -82,12 +82,16 @@ def test_what_cannot_work_is_said_at_its_control_and_nothing_is_trained(shown, t
     one.controls["sampler"].value = ("rho",)
     one.run()
     until(lambda: not one.training)
-    assert "presample=10" in one.messages["sampler"].value
+    until(lambda: "presample=10" in one.messages["sampler"].value)
     assert "b00020" in one.messages["sampler"].value  # in red
     assert not one.run_button.disabled
     assert not list(tmp_path.glob("outputs/*/*/params.yaml"))
     one.controls["sampler"].value = ("scan",)
     until(lambda: one.messages["sampler"].value == "")
+    one.controls["model"].value = "mlp(widht=3)"
+    until(lambda: "has the unknown option" in one.messages["model"].value)
+    one.controls["model"].value = "mlp(width=3)"
+    until(lambda: one.messages["model"].value == "")
 
 
 def test_before_run_it_says_what_run_would_do(shown):
@@ -200,6 +204,7 @@ def test_a_data_set_that_vanished_is_named_and_the_panel_goes_on(shown, tmp_path
     until(lambda: not one.training)
     assert "gone" in one.message.value
     assert "b00020" in one.message.value
+    until(lambda: "gone" in one.messages["dataset"].value)
     one.controls["dataset"].value = TINY["dataset"]
     one.run()
     one.thread.join(120)

@@ -14,7 +14,7 @@ from iskit.runs.experiment import Experiment
 from iskit.runs.run import Run
 from iskit.study import clean, plan
 from iskit.study.archive import results
-from iskit.study.forecast import Speed, forecast
+from iskit.study.forecast import START, Speed, forecast
 from iskit.study.pack import pack
 from iskit.study.packed import SHELF
 from iskit.study.status import STATES, standing
@@ -125,8 +125,9 @@ def test_workers_share_what_is_left_and_the_longest_run_bounds_it(tmp_path):
     write_run(tmp_path, {"seconds": {"train": 6.0}}, study="s", budget=0.3)
     frame = results("s", tmp_path)
     one = Experiment(study="s", budget=0.3, device="cpu")
-    assert forecast([(one, 1.0)] * 4, frame, 2).seconds == pytest.approx(12)
-    assert forecast([(one, 1.0), (one, 0.5)], frame, 2).seconds == pytest.approx(6)
+    assert forecast([(one, 1.0)] * 4, frame, 2).seconds == pytest.approx(START + 12)
+    assert forecast([(one, 1.0)] * 4, frame, 2, warm=True).seconds == pytest.approx(12)
+    assert forecast([(one, 1.0), (one, 0.5)], frame, 2, warm=True).seconds == pytest.approx(6)
     assert forecast([], frame, 2).seconds == 0
     assert "steps measured now" in forecast([(Experiment(model="mlp(width=8)", device="cpu"), 1.0)], frame, 2).why
 

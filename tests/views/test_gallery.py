@@ -179,7 +179,7 @@ def test_a_gallery_of_examples_that_each_seed_draws_is_of_one_seed(tmp_path):
     for seed in (1, 2):
         trained(tmp_path, np.arange(100), seed=seed, dataset="digits(limit=100, noise=0.5)")
     shown = gallery.trained(iskit.results(outputs=tmp_path), "p", each=2)
-    assert "in 1 runs on" in shown.data
+    assert "in 1 run on" in shown.data
     assert times(shown) == ["99×", "98×", "1×", "0×"]
 
 
