@@ -4,7 +4,7 @@ It lives on the fixed sample of training images that runs record at each evaluat
 """
 
 import json
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from dataclasses import dataclass, field
 from functools import cached_property
 from html import escape
@@ -62,8 +62,8 @@ class Seen:
         """InputError for a run that keeps no sample."""
         sample = sample_of(row["path"])
         index = np.unique(sample["index"])
-        if not len(index) or len(sample) % len(index):
-            raise InputError(f"{row['path']} holds an incomplete sample: remove its folder and train it anew")
+        if len(sample) == 0 or len(sample) % len(index) or (sample["index"] != np.resize(index, len(sample))).any():
+            raise InputError(f"{row['path']} holds no whole sample: remove its folder and train it anew")
         grid = {column: sample[column].to_numpy().reshape(-1, len(index)) for column in sample}
         return cls(row, name, index, grid["t"][:, 0], grid["drawn"], grid["loss"], grid["prob"])
 
@@ -117,7 +117,7 @@ def chosen(frame: pd.DataFrame, seed: int | None = None, images: int = IMAGES) -
     runs = frame[(frame[same] == frame.iloc[0][same]).all(axis=1)]
     notes = []
     if len(runs) < len(frame):
-        notes.append(f"Of {frame['dataset'].nunique()} data sets only {runs.iloc[0]['dataset']} is shown.")
+        notes.append(f"Only runs on {runs.iloc[0]['dataset']} are shown, {len(runs)} of {len(frame)}.")
     seeds = sorted(int(one) for one in runs["seed"].unique())
     if seed is not None and seed not in seeds:
         raise InputError(f"seed={seed} has no finished run: give one of {', '.join(map(str, seeds))}")
@@ -126,10 +126,11 @@ def chosen(frame: pd.DataFrame, seed: int | None = None, images: int = IMAGES) -
         raise InputError(next(iter(missing), NOTHING))
     first, alike = seen[0], []
     for one in seen:
-        if len(one.t) != len(first.t) or not np.array_equal(one.index, first.index):
-            missing.append(f"{one.name} was evaluated {len(one.t)} times, {first.name} {len(first.t)} times: give one evals")
-        else:
+        if len(one.t) == len(first.t):
             alike.append(one)
+        else:
+            times = f"{len(one.t)} times, {first.name} {len(first.t)} times"
+            missing.append(f"{one.name} was evaluated {times}: train both with the same evals")
     if len(alike) > PANELS:
         missing.append(f"{len(alike) - PANELS} more methods do not fit: choose at most {PANELS}")
     row = first.row
@@ -144,12 +145,13 @@ def chosen(frame: pd.DataFrame, seed: int | None = None, images: int = IMAGES) -
 
 def _named(runs: pd.DataFrame) -> pd.DataFrame:
     """The runs with a `name` for each configuration: its sampler, and what else tells it from others."""
-    also = [name for name in ("augment", "budget") if runs[name].nunique() > 1]
-    also += told_apart_by(runs)
+    budgets, augments = (runs[name].nunique() > 1 for name in ("budget", "augment"))
+    also = told_apart_by(runs)
 
     def name(row: pd.Series) -> str:
-        words = [plots.amount(row["budget"], row["unit"]) if key == "budget" else f"{row[key]}" for key in also]
-        return ", ".join([row["sampler"], *words])
+        words = [row["augment"]] if augments else []
+        words += [plots.amount(row["budget"], row["unit"])] if budgets else []
+        return ", ".join([row["sampler"], *words, *plots.apart(row, also)])
 
     return runs.assign(name=[name(row) for _, row in runs.iterrows()])
 
@@ -225,8 +227,6 @@ def _packed(values: np.ndarray, kind: str) -> str:
 
 def unpacked(text: str, kind: str, images: int) -> np.ndarray:
     """(frames, images) of what `told` packed."""
-    from base64 import b64decode
-
     return np.frombuffer(b64decode(text), kind).reshape(-1, images)
 
 
@@ -239,7 +239,9 @@ def sheet(data: Dataset, index: np.ndarray) -> str:
     for number, one in enumerate(pixels):
         tile = Image.fromarray(one[..., 0] if mode == "L" else one)
         down, left = divmod(number, ACROSS)
-        whole.paste(tile if tile.width == side else tile.resize((side, side), Image.Resampling.LANCZOS), (side * left, side * down))
+        if tile.size != (side, side):
+            tile = tile.resize((side, side), Image.Resampling.LANCZOS)
+        whole.paste(tile, (side * left, side * down))
     file = BytesIO()
     whole.save(file, "png", optimize=True)
     return "data:image/png;base64," + b64encode(file.getvalue()).decode()
@@ -269,11 +271,9 @@ def check(frame: pd.DataFrame, seed: int | None = None) -> Checked:
         sample = sample_of(path)
         for name in ("loss", "prob"):
             last = sample[sample["t"] == sample["t"].max()].set_index("index").loc[shown.index, name]
-            assert np.array_equal(unpacked(method[name], "<f4", images)[-1], last), f"{path}: {name} is not its sample's"
-    total = len(shown.seen) * len(shown.frames) * len(shown.index)
-    return Checked(
-        [
-            f"{len(shown.seen)} methods, {len(shown.frames)} moments, {len(shown.index)} images: what is shown adds up to "
-            f"the runs' own counts, and ends at the losses and probabilities that they kept ({total:,} numbers each)."
-        ]
-    )
+            assert np.array_equal(unpacked(method[name], "<f4", images)[-1], last), (
+                f"{path}: {name} is not its sample's"
+            )
+    size = f"{len(shown.seen)} methods, {len(shown.frames)} moments, {len(shown.index)} images"
+    held = "what is shown adds up to the runs' own counts, and ends at the losses and probabilities that they kept"
+    return Checked([f"{size}: {held}."])
