@@ -2,7 +2,13 @@
 
 const NIGHT = "#0e1218"; // behind the images, in light pages and dark ones
 // Of images as they come, and of kinds of them; any other kind has the last one's.
-const LIGHT = { plain: "255,190,80", mislabelled: "255,60,120", rare: "70,190,255", copy: "110,235,120", other: "200,140,255" };
+const LIGHT = {
+  plain: "255,190,80",
+  mislabelled: "255,60,120",
+  rare: "70,190,255",
+  copy: "110,235,120",
+  other: "200,140,255",
+};
 
 const light = (kind) => LIGHT[kind] || LIGHT.other;
 
@@ -12,7 +18,8 @@ function halo(kind) {
   const canvas = Object.assign(document.createElement("canvas"), { width: 64, height: 64 });
   const context = canvas.getContext("2d");
   const glow = context.createRadialGradient(32, 32, 6, 32, 32, 32);
-  for (const [where, strength] of [[0, 0.55], [0.55, 0.32], [1, 0]]) glow.addColorStop(where, `rgba(${light(kind)},${strength})`);
+  for (const [where, strength] of [[0, 0.55], [0.55, 0.32], [1, 0]])
+    glow.addColorStop(where, `rgba(${light(kind)},${strength})`);
   context.fillStyle = glow;
   context.fillRect(0, 0, 64, 64);
   return (halos[kind] = canvas);

@@ -51,8 +51,8 @@ function chart(methods, name, title, top, seek) {
       svg.append(made("line", { x1: left, x2: x(1), y1: y(value), y2: y(value), class: "axis" }));
       svg.append(made("text", { x: left - 5, y: y(value) + 4, "text-anchor": "end" }, number(value)));
     }
-    for (const [t, anchor] of [[0, "start"], [0.5, "middle"], [1, "end"]])
-      svg.append(made("text", { x: x(t), y: height - 5, "text-anchor": anchor }, percent(t)));
+    for (const [t, anchor, unit] of [[0, "start", ""], [0.5, "middle", " of the budget"], [1, "end", ""]])
+      svg.append(made("text", { x: x(t), y: height - 5, "text-anchor": anchor }, percent(t) + unit));
     methods.forEach((one, i) => {
       const { t, value } = one.lines[name];
       const line = polyline(value.map((each, k) => [x(t[k]), y(each)]));
@@ -91,11 +91,12 @@ function strips(svg, name, color, past, tops) {
   svg.replaceChildren();
   Object.entries(ROWS).forEach(([row, title], place) => {
     const low = (place + 1) * each - 6, y = (value) => low - (high * value) / tops[row];
-    const bars = past[row].map((value, i) => (value ? `M${x(i).toFixed(1)} ${low}V${y(value).toFixed(1)}` : "")).join("");
-    const line = row === "drawn" ? bars || "M0 0" : polyline(past[row].map((value, i) => [x(i), y(value)]));
-    const thick = row === "drawn" ? Math.max(1, Math.min(6, step - 1)) : 1.8;
+    const bar = (value, i) => (value ? `M${x(i).toFixed(1)} ${low}V${y(value).toFixed(1)}` : "");
+    const drawn = row === "drawn", values = past[row];
+    const line = drawn ? values.map(bar).join("") || "M0 0" : polyline(values.map((value, i) => [x(i), y(value)]));
+    const thick = `stroke-width: ${drawn ? Math.max(1, Math.min(6, step - 1)) : 1.8}px`;
     svg.append(made("line", { x1: 0, x2: width, y1: low + 1, y2: low + 1, class: "axis" }));
-    svg.append(made("g", { class: "ink" }, made("path", { d: line, class: "line", stroke: color, style: `stroke-width: ${thick}` })));
+    svg.append(made("g", { class: "ink" }, made("path", { d: line, class: "line", stroke: color, style: thick })));
     numbers[row] = made("text", { x: width, y: low - high - 7, "text-anchor": "end", "font-weight": 600 });
     svg.append(made("text", { y: low - high - 7, opacity: 0.8 }, title), numbers[row]);
   });
@@ -109,7 +110,7 @@ function strips(svg, name, color, past, tops) {
     numbers.loss.textContent = number(past.loss[moment]);
     numbers.prob.textContent = number(past.prob[moment]);
     for (const end of ["x1", "x2"]) cursor.setAttribute(end, x(moment));
-    const so = `drawn ${times} times so far, ${sum(past.drawn)} in all`;
-    svg.setAttribute("aria-label", `${name}: ${so}, loss ${number(past.loss[moment])}, probability ${number(past.prob[moment])}`);
+    const rest = `loss ${numbers.loss.textContent}, probability ${numbers.prob.textContent}`;
+    svg.setAttribute("aria-label", `${name}: drawn ${times} times so far, ${sum(past.drawn)} in all, ${rest}`);
   };
 }

@@ -39,18 +39,19 @@ function paint(one, phase) {
   context.fillStyle = NIGHT;
   context.fillRect(0, 0, canvas.width, canvas.height);
   context.imageSmoothingEnabled = side < 2 * sheet.tile;
-  const now = at.moment * count, before = now - count, moving = phase !== null;
+  const here = at.moment * count, before = here - count, moving = phase !== null;
   const risen = moving ? Math.min(1, phase / RISE) : 1;
   const flash = moving ? 1.15 - 0.25 * Math.max(0, (phase - RISE) / (1 - RISE)) : 1;
+  const corner = (place) => [(place % across) * side, Math.floor(place / across) * side];
   order.forEach((image, place) => {
     const last = moving && before >= 0 ? 0.9 * level(one.drawn[before + image]) : 0;
-    const amount = last + (flash * level(one.drawn[now + image]) - last) * risen;
-    glowing(context, cut(sheet, image), kind(image), (place % across) * side, Math.floor(place / across) * side, side, amount, inside);
+    const amount = last + (flash * level(one.drawn[here + image]) - last) * risen;
+    glowing(context, cut(sheet, image), kind(image), ...corner(place), side, amount, inside);
   });
-  const place = order.indexOf(at.chosen);
+  const [x, y] = corner(order.indexOf(at.chosen));
   context.strokeStyle = "#fff";
   context.lineWidth = Math.max(2, side * 0.11);
-  context.strokeRect((place % across) * side + 1, Math.floor(place / across) * side + 1, side - 2, side - 2);
+  context.strokeRect(x + 1, y + 1, side - 2, side - 2);
 }
 
 function draw(phase = null) {
@@ -58,7 +59,8 @@ function draw(phase = null) {
 }
 
 function tell() {
-  const words = `${at.moment + 1} of ${moments} · ${percent(Math.min(1, methods[0].t[at.moment]))} of the budget spent`;
+  const spent = percent(Math.min(1, methods[0].t[at.moment]));
+  const words = `${at.moment + 1} of ${moments} · ${spent} of the budget spent`;
   $(".time").value = at.moment;
   $(".time").setAttribute("aria-valuetext", words);
   $(".when").textContent = words;
@@ -128,7 +130,8 @@ function history() {
   const image = at.chosen, label = told.classes[told.label[image]], really = told.classes[told.true[image]];
   const is = kinds.filter((name) => told.kinds[name][image]);
   $(".who h4").textContent = label === really ? `class ${label}` : `labelled ${label}, really ${really}`;
-  $(".who p").textContent = `Training image ${told.index[image]}${is.map((name) => `, ${name}`).join("")}. Its history under each method:`;
+  const which = [`Training image ${told.index[image]}`, ...is].join(", ");
+  $(".who p").textContent = `${which}. Its history under each method:`;
   const canvas = $(".who canvas"), context = canvas.getContext("2d");
   canvas.width = canvas.height = 168;
   canvas.setAttribute("aria-label", $(".who h4").textContent);
@@ -165,30 +168,30 @@ function legend() {
   const steps = [...new Set([0, 1, most > 3 ? Math.round(Math.sqrt(most)) : 2, most])].filter((times) => times <= most);
   const words = (times) => ["not drawn", "drawn once"][times] || `drawn ${times}×`;
   const entries = steps.map((times) => made("span", {}, swatch(times, "plain"), words(times)));
-  if (at.mark) entries.push(made("span", {}, swatch(most, at.mark), `${at.mark}: ${percent(told.shares[at.mark])} of all`));
+  const share = at.mark && `${at.mark}: ${percent(told.shares[at.mark])} of all`;
+  if (at.mark) entries.push(made("span", {}, swatch(most, at.mark), share));
   $(".entries").replaceChildren(...entries);
 }
 
 function panel(one) {
-  const name = () => made("h4", { title: one.title }, made("span", { class: "dot ink", style: `background: ${one.color}` }), one.name);
+  const dot = () => made("span", { class: "dot ink", style: `background: ${one.color}` });
+  const name = () => made("h4", { title: one.title }, dot(), one.name);
   one.canvas = made("canvas", { role: "img", tabindex: 0 });
   one.values = { lit: made("dd") };
   const list = made("dl", {}, made("div", {}, made("dt", {}, "lit now"), one.values.lit));
   for (const [key, title] of [...Object.entries(SHOWN), ...kinds.map((key) => [key, `of draws ${key}`])]) {
     if (!one.lines[key]) continue;
     one.values[key] = made("dd");
-    const share = kinds.includes(key) ? { class: "share", style: `--light: rgb(${light(key)}); --all: ${100 * told.shares[key]}%` } : {};
-    list.append(made("div", share, made("dt", {}, title), one.values[key]));
+    const bar = { class: "share", style: `--light: rgb(${light(key)}); --all: ${100 * told.shares[key]}%` };
+    list.append(made("div", kinds.includes(key) ? bar : {}, made("dt", {}, title), one.values[key]));
   }
   one.svg = made("svg", { role: "img" });
   $(".methods").append(made("div", { class: "method" }, name(), one.canvas, list));
   $(".past").append(made("div", {}, name(), one.svg));
   one.canvas.addEventListener("click", (event) => {
-    const box = one.canvas.getBoundingClientRect(), across = one.canvas.width / one.side;
-    const place = (from, whole, many) => Math.min(Math.floor(((event[from] - box[whole[0]]) / box[whole[1]]) * many), Math.ceil(many) - 1);
-    const column = place("clientX", ["left", "width"], across);
-    const row = place("clientY", ["top", "height"], one.canvas.height / one.side);
-    const image = order[row * one.across + column];
+    const box = one.canvas.getBoundingClientRect(), wide = box.width / one.across;
+    const column = Math.min(one.across - 1, Math.floor((event.clientX - box.left) / wide));
+    const image = order[Math.floor((event.clientY - box.top) / wide) * one.across + column];
     if (image !== undefined) choose(image);
   });
   one.canvas.addEventListener("keydown", (event) => {
@@ -234,7 +237,11 @@ function theme() {
 
 // The image about which the methods differ most.
 function striking() {
-  const times = (one, image) => one.drawn.reduce((sum, drawn, i) => sum + (i % count === image ? drawn : 0), 0);
+  const times = (one, image) => {
+    let sum = 0;
+    for (let i = image; i < one.drawn.length; i += count) sum += one.drawn[i];
+    return sum;
+  };
   const spread = told.index.map((_, image) => {
     const all = methods.map((one) => times(one, image));
     return Math.max(...all) - Math.min(...all);
@@ -244,14 +251,15 @@ function striking() {
 
 function start(picture) {
   sheet = { picture, tile: picture.naturalWidth / told.across, across: told.across };
-  const how = "An image lights up when the method drew it since the moment before, the brighter the more often. Click one for its history.";
-  $(".about").textContent = `${told.about}. ${how}`;
+  const how = "An image lights up when the method drew it since the moment before, the brighter the more often.";
+  $(".about").textContent = `${told.about}. ${how} Click one for its history.`;
   $(".notes").append(...told.notes.map((note) => made("li", {}, note)));
   $(".play").addEventListener("click", play);
   $(".time").max = moments - 1;
   $(".time").addEventListener("input", () => go(Number($(".time").value)));
   select("mark", [...kinds.map((name) => [name, name]), ["", "all alike"]]);
-  select("arrange", [...(kinds.length ? [["kind", "by kind"]] : []), ["class", "by class"], ["index", "as in the data"]]);
+  const ways = [["kind", "by kind"], ["class", "by class"], ["index", "as in the data"]];
+  select("arrange", kinds.length ? ways : ways.slice(1));
   for (const one of methods) panel(one);
   const seek = (t) => {
     const far = methods[0].t.map((one) => Math.abs(one - t));
