@@ -100,7 +100,7 @@ function strips(svg, name, color, past, tops) {
     numbers[row] = made("text", { x: width, y: low - high - 7, "text-anchor": "end", "font-weight": 600 });
     svg.append(made("text", { y: low - high - 7, opacity: 0.8 }, title), numbers[row]);
   });
-  const cursor = made("line", { y1: 14, y2: 3 * each, stroke: "currentColor", opacity: 0.45 });
+  const cursor = made("path", { stroke: "currentColor", opacity: 0.45 });
   svg.append(cursor);
   const sum = (values) => values.reduce((a, b) => a + b, 0);
 
@@ -109,7 +109,7 @@ function strips(svg, name, color, past, tops) {
     numbers.drawn.textContent = `${times} of ${sum(past.drawn)}×`;
     numbers.loss.textContent = number(past.loss[moment]);
     numbers.prob.textContent = number(past.prob[moment]);
-    for (const end of ["x1", "x2"]) cursor.setAttribute(end, x(moment));
+    cursor.setAttribute("d", [1, 2, 3].map((place) => `M${x(moment)} ${place * each - 4}v${-high - 4}`).join(""));
     const rest = `loss ${numbers.loss.textContent}, probability ${numbers.prob.textContent}`;
     svg.setAttribute("aria-label", `${name}: drawn ${times} times so far, ${sum(past.drawn)} in all, ${rest}`);
   };
