@@ -136,8 +136,8 @@ def chosen(frame: pd.DataFrame, seed: int | None = None, images: int = IMAGES) -
     row = first.row
     where = files.root() / row["data_dir"]
     data = load(row["dataset"], where, int(row["validation"]), torch.device("cpu"), int(row["seed"]))
-    if first.index[-1] >= len(data):
-        raise InputError(f"dataset={row['dataset']!r} has changed since {row['path']} was trained: train it anew")
+    if row.get("data_digest") not in (data.digest, None):
+        raise InputError(f"dataset={row['dataset']!r} holds other images than {row['path']} was trained on: train anew")
     few = permutation(int(row["seed"]), Stream.SAMPLE, 1, len(first.index))[:images]
     notes += [f"Not shown: {why}." for why in missing]
     return Shown(alike[:PANELS], data, few.sort().values.numpy(), notes)
@@ -249,7 +249,7 @@ def sheet(data: Dataset, index: np.ndarray) -> str:
 
 def fragment(content: dict[str, Any], source: str) -> str:
     """HTML that stands alone: without scripts the images and what to do, with them the page that plays."""
-    text = json.dumps(content, allow_nan=False).replace("</", "<\\/")
+    text = json.dumps(content, allow_nan=False).replace("<", "\\u003c")
     face = (WEB / "sampling.html").read_text(encoding="utf-8")
     script = "\n".join((WEB / name).read_text(encoding="utf-8") for name in SCRIPTS)
     return (

@@ -121,7 +121,7 @@ def test_photographs_are_shrunk_and_keep_their_colours():
 
 def test_nothing_of_a_name_ends_the_script_and_nothing_is_asked_of_elsewhere(frame, monkeypatch):
     content = sampling.told(sampling.chosen(frame))
-    content["classes"][0] = '</script><img src="http://x">'
+    content["classes"][:2] = ['</script><img src="http://x">', "<!--<script>"]
     page = sampling.fragment(content, "data:,")
     assert embedded(page)["classes"] == content["classes"]
     assert page.count("</script>") == 3
@@ -153,6 +153,7 @@ def test_no_results_and_runs_without_a_sample_are_a_sentence(tmp_path, copied):
     whole = pd.read_parquet(Path(copied["path"][1]) / "sample.parquet")
     whole[:-1].to_parquet(sample)
     assert "holds no whole sample" in said(sampling.see(one).data)
+    assert "holds other images than" in said(sampling.see(copied[1:].assign(data_digest="of others")).data)
     with pytest.raises(InputError, match="nothing is trained yet"):
         sampling.check(one[:0])
 
