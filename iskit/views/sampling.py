@@ -136,7 +136,8 @@ def chosen(frame: pd.DataFrame, seed: int | None = None, images: int = IMAGES) -
     row = first.row
     where = files.root() / row["data_dir"]
     data = load(row["dataset"], where, int(row["validation"]), torch.device("cpu"), int(row["seed"]))
-    if row.get("data_digest") not in (data.digest, None):
+    known = row.get("data_digest")  # none of older runs
+    if isinstance(known, str) and known != data.digest:
         raise InputError(f"dataset={row['dataset']!r} holds other images than {row['path']} was trained on: train anew")
     few = permutation(int(row["seed"]), Stream.SAMPLE, 1, len(first.index))[:images]
     notes += [f"Not shown: {why}." for why in missing]
