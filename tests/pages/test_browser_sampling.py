@@ -168,10 +168,9 @@ def test_in_jupyterlab_by_hand(project, page):
         press(page, "Run")
         page.wait_for_selector("text=/finished \\(4 of 4 runs/")
         page.wait_for_selector(".iskit-sampling .method:nth-child(2) canvas")
-        active = page.locator(".jp-Notebook .jp-mod-active").inner_text()
         slider = page.get_by_label("Moment of the training")
-        slider.focus()
-        page.keyboard.press("Home")
+        slider.press("Home")
+        active = page.locator(".jp-Notebook .jp-mod-active").inner_text()  # its own cell
         for key in ("ArrowRight", "ArrowDown", "ArrowUp"):  # Lab's own keys go from cell to cell
             slider.press(key)
         assert moment(page) == 1
