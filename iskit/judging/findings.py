@@ -10,7 +10,7 @@ import pandas as pd
 from iskit.errors import InputError
 from iskit.judging import statistics
 from iskit.judging.contrasts import REFERENCE, Contrast, against
-from iskit.judging.pairs import pair
+from iskit.judging.pairs import Pairs, pair
 from iskit.judging.verdict import (
     BETTER,
     COLLAPSED,
@@ -31,15 +31,17 @@ from iskit.study.archive import results
 PLAIN = {"augment": "standard"}  # what other looks are held against
 NAMED = 3  # comparisons of one word that a sentence names, the largest first; more are counted
 ENOUGH = 6  # seeds: with fewer no difference can be told
+# Of images, as a data set's options make them, and how a sentence asks for them; see iskit/data/conditions.py.
+KINDS = {"mislabelled": "Mislabelled images", "rare": "Rare classes", "copy": "Copies"}
 
 
 @dataclass(frozen=True)
 class Findings:
     """What runs found; a notebook shows it as Markdown.
 
-    sentences: at most three, each begins with its question: which images, how they look, how varied. which: the
-    families behind the first, all samplers against unif for each budget, augmentation and the like; how: those behind
-    the second, all augmentations against the standard one, under unif. notes: what could not be compared, and why.
+    sentences: a few, each begins with its question: which images, how they look, how varied. which: the families
+    behind the first, all samplers against unif for each budget, augmentation and the like; how: those behind the
+    second, all augmentations against the standard one, under unif. notes: what could not be compared, and why.
     """
 
     sentences: list[str]
@@ -132,7 +134,11 @@ def _filled(text: str, row: Any, base: str) -> str:
 
 
 def _seeds(judgements: Sequence[Judgement]) -> str:
-    counts = sorted({int(one.table["seeds"].iloc[0]) for one in judgements})
+    return _counted([int(one.table["seeds"].iloc[0]) for one in judgements])
+
+
+def _counted(seeds: Sequence[int]) -> str:
+    counts = sorted(set(seeds))
     text = (
         f"{counts[0]} seed{'s' if counts[0] > 1 else ''}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
     )
@@ -165,6 +171,60 @@ def _variety(contrasts: Sequence[Contrast], frame: pd.DataFrame) -> str:
         if counts
     ]
     return f"Effective number of images, exp(H): unif {span}{of}; {'; '.join(said) or 'none told apart from it'}."
+
+
+def drawn(runs: pd.DataFrame | str) -> Findings:
+    """What these runs drew beside unif's: how many of the mislabelled, rare and copied images, and how varied.
+
+    Differences are shares of all draws, in points, with the same budget, seed and all else; told apart by the
+    verdict's test, intervals hold for all methods of a family together.
+    """
+    frame = results(runs) if isinstance(runs, str) else runs
+    if frame.empty:
+        return Findings([], [], [], ["Nothing is trained yet."])
+    families, notes = [], []
+    for contrast in against(frame, **REFERENCE):
+        try:
+            families.append((contrast, pair(contrast, frame)))
+        except InputError as error:
+            notes.append(f"Not compared: {error}.")
+    if not families:
+        alone = "No runs of unif lie beside runs of another sampler: there is nothing to hold them against."
+        return Findings([], [], [], notes or [alone])
+    sentences = []
+    for kind, title in KINDS.items():
+        known = [(one, pairs) for one, pairs in families if _knows(pairs, f"share_{kind}")]
+        if known:
+            sentences.append(f"{title}? {_share(f'share_{kind}', known, len(families) > 1)}")
+    sentences.append(f"How varied? {_variety([contrast for contrast, _ in families], frame)}")
+    return Findings(sentences, [], [], notes)
+
+
+def _knows(pairs: Pairs, column: str) -> bool:
+    return all(column in runs and runs[column].notna().all() for runs in pairs.all)
+
+
+def _share(column: str, families: Sequence[tuple[Contrast, Pairs]], named: bool) -> str:
+    """Who drew more or fewer of a kind of images than unif, which stands first."""
+    said: dict[str, list[str]] = {"more": [], "fewer": [], "not told apart": []}
+    base = []
+    for contrast, pairs in families:
+        assert pairs.reference is not None
+        own = 100 * pairs.reference[column].to_numpy(float)
+        difference = 100 * pairs.values(column) - own[:, None]
+        base.append(own.mean())
+        told, span = statistics.flip_test(difference), statistics.interval(difference)
+        for number, settings in enumerate(contrast.arms):
+            name = f"{settings['sampler']}{f' at {contrast.name}' if named else ''}"
+            middle, low, high = (values[number] for values in span)
+            if told[number] > statistics.ERROR:
+                said["not told apart"].append(name)
+            else:
+                size = f"by {abs(middle):.1f} points ({signed(low)} to {signed(high)})"
+                said["more" if middle > 0 else "fewer"].append(f"{name} {size}")
+    of = " to ".join(dict.fromkeys(f"{value:.1f}" for value in (min(base), max(base))))
+    parts = [f"{word}: {joined(names)}" for word, names in said.items() if names]
+    return f"Of what unif drew {of} %; {'; '.join(parts)}; {_counted([len(pairs.seeds) for _, pairs in families])}."
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import pytest
 from judged import runs
 
 import iskit
-from iskit.judging.findings import arm, check
+from iskit.judging.findings import arm, check, drawn
 from iskit.judging.verdict import WORDS
 from iskit.views.verdict import differences
 
@@ -174,3 +174,26 @@ def test_the_first_figure_says_what_there_is_not(frame):
     none = differences(frame[frame["sampler"] == "p"])
     assert len(none.data) == 0
     assert "No runs of unif" in none.layout.annotations[0].text
+
+
+def test_what_was_drawn_is_told_beside_unif_over_seeds():
+    frame = runs({"unif": BASE, "c": BASE, "p": BASE, "scan": BASE}, examples=1000)
+    by = {"unif": 0.20, "c": 0.15, "p": 0.45, "scan": 0.20}
+    wiggle = frame["seed"].map({1: 0.01, 2: -0.01, 3: 0.005, 4: -0.005, 5: 0.01, 6: -0.01})
+    frame["share_mislabelled"] = frame["sampler"].map(by) + wiggle * (frame["sampler"] != "unif")
+    mislabelled, varied = drawn(frame).sentences
+    assert mislabelled.startswith("Mislabelled images? Of what unif drew 20.0 %; more: p by 25.0 points (+")
+    assert "; fewer: c by 5.0 points (-" in mislabelled
+    assert mislabelled.endswith("; not told apart: scan; 6 seeds.")
+    assert varied == "How varied? Effective number of images, exp(H): unif 148 of 1,000; none told apart from it."
+    one = drawn(frame[frame["seed"] == 1])
+    assert one.sentences[0].endswith("not told apart: c, p and scan; 1 seed (6 are needed to tell a difference).")
+    frame.loc[frame["sampler"] == "p", "share_mislabelled"] = float("nan")  # of an earlier version
+    assert [sentence[:10] for sentence in drawn(frame).sentences] == ["How varied"]
+
+
+def test_what_was_drawn_needs_runs_of_unif():
+    assert drawn(runs({"p": BASE})).notes == [
+        "No runs of unif lie beside runs of another sampler: there is nothing to hold them against."
+    ]
+    assert drawn(pd.DataFrame()).notes == ["Nothing is trained yet."]

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -24,9 +25,11 @@ from papermill.cli import papermill as papermill_command
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NotebookExecutionManager
 from PIL import Image
+from sampled import embedded
 
 import iskit
 import iskit.pages.report as report_module
+from iskit.inputs import read_yaml
 from iskit.pages.notebook import assignments
 from iskit.pages.papermill_engine import Refused
 from iskit.pages.report import report
@@ -35,6 +38,7 @@ from iskit.runs.folder import status_of
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 ROOT = Path(__file__).parents[2]
+PAGES = ROOT / "params" / "pages"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 TINY = {"dataset": "digits(limit=200)", "model": "cnn(width=4)", "epochs": 4, "evals": 2}
 
@@ -181,6 +185,27 @@ def test_augmentations_in_batch(project):
     assert sum("<img " in output.get("data", {}).get("text/html", "") for output in outputs(notebook)) == 5
     assert len(json.dumps(notebook)) < 1_000_000
     assert "ricap: rows sum to 1.000" in str(outputs(notebook))
+
+
+@pytest.mark.notebooks
+def test_see_the_sampling_in_batch_and_its_report(project):
+    done = papermill("03_see_the_sampling.ipynb", read_yaml(PAGES / "03_see_the_sampling.yaml"), "--engine", "iskit")
+    assert done.returncode == 0, done.stderr
+    notebook = nbformat.read("out.ipynb", as_version=4)
+    assert notebook.metadata.iskit.status == "ok"
+    assert len(json.dumps(notebook)) < 1_000_000
+    report(Path("out.ipynb"), Path("report.html"))
+    page = Path("report.html").read_text()
+    content = embedded(page)  # with the script that plays it: test_browser_sampling.py opens such a report
+    runs = iskit.results("see").query("seed == 1").set_index("sampler")
+    assert {method["name"] for method in content["methods"]} == set(runs.index) == {"unif", "selective_backprop"}
+    for method in content["methods"]:
+        counts = iskit.counts_of(runs.loc[method["name"], "path"])
+        np.testing.assert_array_equal(method["drawn"].sum(axis=0), counts[content["index"]])
+    assert "document.currentScript" in page
+    assert "Mislabelled images?" in page
+    assert "2 seeds (6 are needed to tell a difference)" in page
+    assert "2 methods, 8 moments, 200 images: what is shown adds up" in page
 
 
 @pytest.mark.notebooks
