@@ -1,0 +1,146 @@
+// A measure along a cost: a panel an augmentation (and whatever else tells runs apart), a line a method.
+const MEASURES = {
+  accuracy: {value: point => point.accuracy, title: "Test accuracy (%)", tick: value => `${Number(value.toFixed(4))}`},
+  seconds: {value: point => point.seconds, title: "Training and scoring (s)", tick: short},
+  variety: {value: point => point.effective, title: "Effective number of images, exp(H)", tick: short},
+};
+const COSTS = {
+  budget: {value: point => point.of.budget, title: unit => held.texts.budgets[unit] ?? "budget"},
+  examples: {value: point => point.backward, title: () => "examples trained"},
+  passes: {value: point => point.equivalent_budget, title: () => "forward and backward passes (share of the full run's)"},
+  seconds: {value: point => point.seconds, title: () => "training and scoring (s)"},
+  variety: {value: point => point.effective, title: () => "effective number of images, exp(H)"},
+};
+const MOST_PANELS = 12;
+
+function told(point) {
+  const found = judged.get(point.point), theirs = inPaper.get(point.point);
+  return [
+    `${labelOf(point.of.sampler)}, ${point.amount}`,
+    `${fixed(point.accuracy)}${point.deviation === null ? "" : ` ± ${fixed(point.deviation)}`} %, ` +
+      `${point.seeds} seed${point.seeds === 1 ? "" : "s"}`,
+    `${fixed(point.seconds)} s, ${count(point.effective)} images (${percent(point.entropy_share)} of log N)`,
+    found ? `${found.arm.word}: ${signed(found.arm.difference)} to unif` : null,
+    state.paper && theirs ? `the paper, ${theirs.table}: ${fixed(theirs.accuracy)} ± ${fixed(theirs.deviation)} %` : null,
+  ].filter(Boolean);
+}
+
+function drawPanels(host, points, vary) {
+  const measure = MEASURES[state.show], cost = COSTS[state.along];
+  const panels = new Map();
+  for (const point of points) {
+    const title = [point.of.augment, ...vary.map(name => `${name}=${plain(point.of[name])}`)].join(", ");
+    if (panels.has(title)) panels.get(title).push(point);
+    else panels.set(title, [point]);
+  }
+  const shown = [...panels].slice(0, MOST_PANELS), room = host.clientWidth;
+  const across = Math.min(shown.length, room >= 1150 ? 3 : room >= 640 ? 2 : 1) || 1;
+  host.style.setProperty("--across", shown.length === 4 && across === 3 ? 2 : across);
+  const columns = shown.length === 4 && across === 3 ? 2 : across;
+  const width = Math.floor((room - 20 * (columns - 1)) / columns), height = columns === 1 && room > 640 ? 420 : 290;
+  const seen = shown.flatMap(([, here]) => here);
+  const ends = seen.flatMap(point => {
+    const theirs = state.paper && state.show === "accuracy" ? inPaper.get(point.point) : null;
+    const middle = measure.value(point), spread = state.show === "accuracy" ? point.deviation ?? 0 : 0;
+    const each = state.each ? point.runs.map(run => single(run, state.show)) : [];
+    const high = spread ? 100 - Math.max(error(middle) - spread, 0.1 * error(middle)) : middle;
+    return [middle - spread, high, ...each, ...(theirs ? [theirs.accuracy] : [])].filter(value => value !== null);
+  });
+  const span = {low: Math.min(...ends), high: Math.max(...ends), furthest: Math.max(...seen.map(cost.value), 0)};
+  const specs = distinct(points.map(point => point.of.sampler)).filter(spec => !isFull(spec));
+  host.replaceChildren(...shown.map(([title, here]) => html("figure", {},
+    html("figcaption", {}, title), panel(here, span, {measure, cost, width, height, specs}))));
+  if (panels.size > MOST_PANELS) {
+    host.append(html("p", {class: "soft"}, `${panels.size - MOST_PANELS} panels more: choose a data set or a network.`));
+  }
+}
+
+const single = (run, show) => ({accuracy: run.of.accuracy, seconds: run.of.training_seconds,
+  variety: run.of.entropy === null ? null : Math.exp(run.of.entropy)})[show];
+const singleCost = run => COSTS[state.along].value({of: run.of, backward: run.of.passes_backward,
+  equivalent_budget: run.of.equivalent_budget, seconds: run.of.training_seconds, effective: Math.exp(run.of.entropy)});
+
+function panel(points, span, {measure, cost, width, height, specs}) {
+  const edge = {left: 46, right: 14, top: 10, bottom: 42}, bottom = height - edge.bottom;
+  const unit = points[0].of.unit, share = state.along === "passes" || (state.along === "budget" && unit !== "seconds");
+  const room = {low: span.low, high: span.high};
+  if (state.show !== "accuracy") {
+    room.low = state.show === "seconds" ? 0 : span.low - 0.06 * (span.high - span.low);
+    room.high = span.high + 0.06 * (span.high - span.low || span.high || 1);
+  }
+  const y = state.show === "accuracy" ? errorScale(room.low, room.high, bottom, edge.top)
+    : {scale: linear(room.low, room.high, bottom, edge.top), ticks: niceTicks(room.low, room.high, 6)};
+  // Varied as images are, their number has no use for an axis that begins at 0.
+  const along = points.map(cost.value), least = state.along === "variety" ? Math.min(...along) : 0;
+  const most = state.along === "variety" ? Math.max(...along) : span.furthest;
+  const pad = 0.05 * (most - least || most || 1);
+  const x = linear(least - (state.along === "variety" ? pad : 0), most + pad, edge.left, width - edge.right);
+  const budgets = distinct(along).sort((a, b) => a - b);
+  const own = state.along === "budget" && budgets.length <= 8;
+  const ticks = (own ? budgets : niceTicks(least, most, Math.max(3, Math.floor(width / 90))))
+    .filter((tick, place, all) => !place || x(tick) - x(all[place - 1]) > 26);
+  const made = svg("svg", {width, height, role: "group", "aria-label": `${measure.title} along ${cost.title(unit)}`});
+  for (const tick of y.ticks) {
+    made.append(svg("line", {class: "grid", x1: edge.left, x2: width - edge.right, y1: y.scale(tick), y2: y.scale(tick)}),
+      svg("text", {class: "tick", x: edge.left - 7, y: y.scale(tick) + 4, "text-anchor": "end"}, measure.tick(tick)));
+  }
+  for (const tick of ticks) {
+    made.append(svg("line", {class: "grid", x1: x(tick), x2: x(tick), y1: bottom, y2: bottom + 4}),
+      svg("text", {class: "tick", x: x(tick), y: bottom + 17, "text-anchor": "middle"},
+        share ? `${Number((100 * tick).toFixed(1))}%` : short(tick)));
+  }
+  made.append(svg("line", {class: "axis", x1: edge.left, x2: width - edge.right, y1: bottom, y2: bottom}),
+    svg("text", {class: "name", x: (edge.left + width - edge.right) / 2, y: height - 5, "text-anchor": "middle"}, cost.title(unit)));
+  // At one budget methods stand beside each other.
+  const step = state.along === "budget" ? Math.min(9, 54 / specs.length) : 0;
+  const aside = spec => isFull(spec) ? 0 : (specs.indexOf(spec) - (specs.length - 1) / 2) * step;
+  const places = point => [Math.min(Math.max(x(cost.value(point)) + aside(point.of.sampler), edge.left + 5), width - 8),
+    y.scale(measure.value(point))];
+  const back = svg("g"), front = svg("g");
+  made.append(back, front);
+  for (const spec of distinct(points.map(point => point.of.sampler))) {
+    const line = points.filter(point => point.of.sampler === spec && measure.value(point) !== null && cost.value(point) !== null);
+    line.sort((a, b) => a.of.budget - b.of.budget);
+    const color = colorOf(spec);
+    if (isFull(spec) && line.length) {
+      const level = places(line[0])[1];
+      back.append(svg("line", {class: "full", x1: edge.left, x2: width - edge.right, y1: level, y2: level}));
+    }
+    if (line.length > 1) {
+      back.append(svg("polyline", {class: "line", style: `--c: ${color}`, "stroke-dasharray": dashOf(spec),
+        points: line.map(point => places(point).map(value => value.toFixed(1)).join(",")).join(" ")}));
+    }
+    for (const point of line) front.append(...marksOf(point, places(point), {color, y, x, aside: aside(spec)}));
+  }
+  return made;
+}
+
+function marksOf(point, [left, top], {color, y, x, aside}) {
+  const made = [], theirs = state.paper && state.show === "accuracy" ? inPaper.get(point.point) : null;
+  if (theirs) {
+    made.push(svg("g", {transform: `translate(${left + 7} ${y.scale(theirs.accuracy)})`, class: "theirs"},
+      svg("title", {}, `the paper, ${theirs.table}: ${fixed(theirs.accuracy)} ± ${fixed(theirs.deviation)} %`),
+      svg("path", {d: SHAPES.diamond})));
+  }
+  if (state.each) {
+    for (const run of point.runs) {
+      const value = single(run, state.show);
+      if (value === null) continue;
+      made.push(svg("circle", {class: "each", style: `--c: ${color}`, r: 2.6, cx: x(singleCost(run)) + aside, cy: y.scale(value),
+        "data-run": run.id, onclick: () => pick(run.id)}));
+    }
+  } else if (state.show === "accuracy" && point.deviation !== null) {
+    const low = y.scale(point.accuracy - point.deviation);
+    const high = y.scale(100 - Math.max(error(point.accuracy) - point.deviation, 0.1 * error(point.accuracy)));
+    made.push(svg("path", {class: "bars", style: `--c: ${color}`, d: `M${left},${low}V${high}M${left - 3},${low}h6M${left - 3},${high}h6`}));
+  }
+  const found = judged.get(point.point), spec = point.of.sampler;
+  const kind = isFull(spec) ? "diamond" : state.show === "accuracy" && found ? found.arm.shape : "dot";
+  const picked = point.runs.some(run => run.id === state.run || state.pins.includes(run.id));
+  const group = svg("g", {transform: `translate(${left.toFixed(1)} ${top.toFixed(1)})`, "data-point": point.point},
+    svg("circle", {r: 11, class: "hit"}), picked ? svg("circle", {r: 9, class: "picked"}) : null, shape(kind, color));
+  made.push(takeable(group, told(point).join("; "), () => told(point), () => pick(first(point).id)));
+  return made;
+}
+
+const first = point => point.runs.reduce((low, run) => run.of.seed < low.of.seed ? run : low);

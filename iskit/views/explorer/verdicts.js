@@ -1,0 +1,67 @@
+// Every verdict of the study: difference to its reference, interval, word; the paper's gaps beside it.
+const WORDS = {up: "better", down: "worse", cross: "collapsed"};
+
+function drawVerdicts(host, points) {
+  const shown = new Set(points.map(point => point.point)), studies = new Set(points.map(point => point.of.study));
+  const families = held.families.filter(family => studies.has(family.study))
+    .map(family => ({...family, arms: family.arms.filter(arm => arm.points.some(point => shown.has(point)))}));
+  const compared = families.filter(family => family.arms.length);
+  if (!compared.length) {
+    host.replaceChildren(html("p", {}, "Nothing here is held against anything: the verdict needs runs of unif beside runs " +
+      "of another method, with the same budget, augmentation and seeds."));
+    return;
+  }
+  const narrow = host.clientWidth < 640, room = host.clientWidth - (narrow ? 200 : 470);
+  const x = reach(compared.flatMap(family => family.arms), room);
+  const heads = ["method", axis(x, room), "verdict", ...(narrow ? [] : ["difference (interval)"])];
+  const table = html("table", {class: "forest"}, html("thead", {}, html("tr", {}, heads.map((head, place) =>
+    html("th", {scope: "col", class: place === 1 ? "bar" : null}, head)))));
+  for (const family of compared) {
+    const of = studies.size > 1 ? `${family.study}: ` : "";
+    table.append(html("tbody", {},
+      html("tr", {class: "family"}, html("th", {colspan: heads.length, scope: "rowgroup"}, `${of}${family.name}`,
+        html("span", {class: "soft"}, ` against ${family.against}${family.measure === "accuracy" ? "" : `, ${family.measure}`}`))),
+      ...family.arms.map(arm => armRow(arm, family, x, room, narrow))));
+  }
+  host.replaceChildren(table);
+}
+
+// A range about 0 that one wide interval does not stretch so far that all others shrink to nothing.
+function reach(arms, room) {
+  const far = arms.map(arm => arm.high === null || arm.low === null ? 2 * Math.abs(arm.difference)
+    : Math.max(Math.abs(arm.low), Math.abs(arm.high)));
+  const theirs = state.paper ? arms.flatMap(arm => arm.paper.map(one => Math.abs(one.gap))) : [];
+  const most = Math.max(1, 1.05 * Math.min(Math.max(...far), 3 * median(far)), ...theirs.filter(gap => gap < 4 * median(far)));
+  const scale = linear(-most, most, 8, room - 8);
+  return {most, place: value => scale(Math.max(-most, Math.min(most, value ?? most)))};
+}
+
+function axis(x, room) {
+  const made = svg("svg", {width: room, height: 20, role: "img", "aria-label": "points above the reference"});
+  for (const tick of niceTicks(-x.most, x.most, Math.max(2, Math.floor(room / 70)))) {
+    made.append(svg("text", {class: "tick", x: x.place(tick), y: 14, "text-anchor": "middle"}, tick > 0 ? `+${short(tick)}` : short(tick).replace("-", MINUS)));
+  }
+  return made;
+}
+
+function armRow(arm, family, x, room, narrow) {
+  const color = arm.sampler && family.of_unif ? colorOf(arm.sampler) : "var(--text)";
+  const run = rows.filter(row => arm.points.includes(row.point)).reduce((low, row) => row.of.seed < low.of.seed ? row : low);
+  const said = `${signed(arm.difference)} (${arm.low === null ? "no interval" : `${signed(arm.low)} to ${signed(arm.high)}`})`;
+  const gaps = state.paper ? arm.paper : [];
+  const made = svg("svg", {width: room, height: 24, role: "img", "aria-label": `${said} points, ${arm.word}`},
+    svg("rect", {class: "margin", x: x.place(-family.margin), width: x.place(family.margin) - x.place(-family.margin), y: 0, height: 24}),
+    svg("line", {class: "zero", x1: x.place(0), x2: x.place(0), y1: 0, y2: 24}),
+    arm.low === null ? null : svg("line", {class: "line", style: `--c: ${color}`, x1: x.place(arm.low), x2: x.place(arm.high), y1: 12, y2: 12}),
+    gaps.map(one => svg("g", {class: "theirs", transform: `translate(${x.place(one.gap)} 12)`},
+      svg("title", {}, `the paper, ${one.data}, ${one.table}: ${signed(one.gap)}`), svg("path", {d: SHAPES.diamond}))),
+    svg("g", {transform: `translate(${x.place(arm.difference)} 12)`},
+      shape(arm.shape, color, arm.shape === "dot" ? {class: "mark dot open"} : {})));
+  const numbers = [said, gaps.length ? html("div", {class: "soft"}, `the paper: ${gaps.map(one => `${one.data} ${signed(one.gap)}`).join(", ")}`) : null];
+  return html("tr", {class: state.run === run.id ? "picked" : null},
+    html("th", {scope: "row"}, html("button", {type: "button", class: "name", "data-arm": run.id, onclick: () => pick(run.id)}, arm.name)),
+    html("td", {class: "bar"}, made),
+    html("td", {class: `word ${arm.shape}`}, arm.shape === "cross" ? `${arm.word}, ${arm.collapsed} of ${arm.seeds}` : arm.word,
+      narrow ? html("div", {class: "soft"}, signed(arm.difference)) : null),
+    narrow ? null : html("td", {class: "number"}, numbers));
+}
