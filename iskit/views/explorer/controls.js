@@ -13,8 +13,7 @@ const titleOf = name => TITLES[name] ?? name.replaceAll("_", " ");
 const shipped = new Set(held.studies.filter(study => study.shipped).map(study => study.name));
 const wordOf = (name, value) => name === "study" && shipped.has(value) ? `${value} (shipped)` : plain(value);
 
-function drawControls({options, kept}) {
-  const offered = ONE.filter(name => options[name].length > 1);
+function drawControls({options, kept, offered}) {
   const host = at("controls");
   remade(host, [offered.map(name => [name, options[name]]), options.augment, options.budget], () => [
     ...offered.map(name => html("label", {}, html("span", {}, titleOf(name)),
@@ -22,7 +21,7 @@ function drawControls({options, kept}) {
         if (event.target.value === ALL) delete state.one[name];
         else state.one[name] = event.target.value.slice(1);
       })},
-      html("option", {value: ALL}, `all ${options[name].length}`),
+      html("option", {value: ALL}, `all (${options[name].length})`),
       options[name].map(value => html("option", {value: `=${plain(value)}`}, wordOf(name, value)))))),
     many("augment", options.augment), many("budget", options.budget),
   ]);

@@ -1,4 +1,4 @@
-"""What the explorer's page holds: the runs as they are, their curves thinned, the verdicts in full, the paper beside."""
+"""What the explorer's page holds: the runs as they are, their curves thinned, verdicts in full, the paper beside."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -93,7 +93,7 @@ def _column(values: pd.Series) -> Any:
 def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
-    if value is None or isinstance(value, float) and not np.isfinite(value) or value is pd.NA:
+    if value is None or value is pd.NA or (isinstance(value, float) and not np.isfinite(value)):
         return None
     return value if isinstance(value, bool | int | float) else str(value)
 
@@ -215,7 +215,7 @@ def _gaps(contrast: Contrast, told: Settings, runs: pd.DataFrame) -> list[dict[s
     cells = runs[CELL].drop_duplicates()
     if len(cells) != 1:
         return []
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for table in TABLES:
         for row in paper_gaps(table).merge(cells, on=CELL).to_dict("records"):
             for name, value in row.items():

@@ -118,7 +118,7 @@ keys(at("figure"));
 addEventListener("hashchange", () => { unknown = read(location.hash); draw(); });
 const studies = held.studies.length;
 at("about").textContent = `${rows.length.toLocaleString("en")} runs of ${studies === 1 ? `the study ${held.studies[0].name}` : `${studies} studies`}: ` +
-  "take any of them, turn them around, click a point to see its run.";
+  "click a point to see its run.";
 const gone = Object.entries(held.left_out);
 at("foot").append(html("p", {}, framed ? "This view, for the notebook's parameter view or behind a page's #: " :
   "This page holds all its results: it needs no network, no server and no kernel. Its address is a link to this view.",

@@ -1,4 +1,4 @@
-"""The explorer as HTML that needs nothing but itself: read, made, written, shown in a notebook, held against the runs."""
+"""The explorer as HTML that needs nothing but itself: made, written, shown in a notebook, held against the runs."""
 
 import json
 import re
@@ -14,7 +14,7 @@ import pandas as pd
 
 from iskit import files
 from iskit.errors import InputError
-from iskit.judging.findings import Checked
+from iskit.judging.findings import Checked, Findings, findings
 from iskit.study import packed
 from iskit.study.archive import history_of, over_seeds, results
 from iskit.study.folders import check_study
@@ -23,32 +23,40 @@ from iskit.views.explorer.held import hold
 SCRIPTS = ("data.js", "state.js", "svg.js", "panels.js", "verdicts.js", "runs.js", "controls.js", "main.js")
 HELD = re.compile(r'<script type="application/json" id="held">(.*?)</script>', re.DOTALL)
 NOTHING = (
-    "There are no finished runs to explore{where}: train some, as `iskit sweep params/samplers.yaml` or the notebook "
-    "00_quickstart do, or name a packed file, as outputs/reference/pilot.zip."
+    "there are no finished runs to explore: train some, as iskit sweep params/samplers.yaml or the notebook "
+    "00_quickstart do, or name a packed file, as outputs/reference/pilot.zip"
 )
 
 
 @dataclass(frozen=True)
 class Explorer:
     """All that was found, to turn around: a notebook shows it, `write` makes a file of it, `check` holds it against the
-    runs. frame: of `iskit.results`; html: the page."""
+    runs. frame: of `iskit.results`; html: the page, empty without runs; why: what to do then."""
 
     frame: pd.DataFrame
-    html: str
+    html: str = ""
+    why: str = NOTHING
 
     def write(self, path: Path) -> None:
-        """InputError if `path` is no place for a file."""
+        """InputError if there is nothing to write, or `path` is no place for a file."""
+        if not self.html:
+            raise InputError(self.why)
         if path.is_dir() or not path.parent.is_dir():
             raise InputError(f"{path} cannot be written: give the path of a file in a folder that is there")
         files.write_text(path, self.html)
 
     def check(self) -> Checked:
-        """AssertionError names what of the page is not what the runs are."""
-        return check(self.html, self.frame)
+        """AssertionError names what of the page is not what the runs are; without runs it says that none was checked."""
+        return check(self.html, self.frame) if self.html else Checked([f"Nothing was checked: {self.why}."])
+
+    def findings(self) -> Findings:
+        """Of the study with most runs."""
+        sizes = self.frame["study"].value_counts() if self.html else pd.Series(dtype=int)
+        return findings(self.frame if sizes.empty else self.frame[self.frame["study"] == sizes.index[0]])
 
     def _repr_html_(self) -> str:
         if not self.html:
-            return f"<p>{escape(NOTHING.format(where=''))}</p>"
+            return f"<p>{escape(self.why)}</p>"
         # Its script fits the height to what is shown.
         style = "width: 100%; height: 900px; border: 0; display: block"
         return f'<iframe title="the explorer" style="{style}" srcdoc="{escape(self.html)}"></iframe>'
@@ -76,16 +84,22 @@ def read(studies: Sequence[str] = (), outputs: Path | None = None) -> pd.DataFra
     return frame
 
 
-def explore(studies: Sequence[str] = (), outputs: Path | None = None, view: str = "") -> Explorer:
+def explore(studies: Sequence[str] = (), outputs: Path | None = None, view: str = "", strict: bool = True) -> Explorer:
     """The explorer of the finished runs of these studies (see `read`).
 
     view: what it shows first, as it stands behind the # of a page's address. Without any run its page is empty, and a
-    notebook shows a sentence that says what to do. InputError for a study that is not there.
+    notebook shows a sentence that says what to do. InputError for a study that is not there, or not readable; not
+    strict: such a sentence.
     """
     base = outputs or files.root() / "outputs"
-    frame = read(studies, base)
+    try:
+        frame = read(studies, base)
+    except InputError as error:
+        if strict:
+            raise
+        return Explorer(pd.DataFrame(), why=str(error))
     if frame.empty:
-        return Explorer(frame, "")
+        return Explorer(frame)
     boxes = {str(packed.opened(_located(one)).about["study"]): str(_located(one)) for one in studies if _boxed(one)}
     folders = {one for one in studies if not _boxed(one)}
     sources = {study: path for study, path in boxes.items() if study not in folders}

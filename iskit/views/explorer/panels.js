@@ -46,7 +46,8 @@ function drawPanels(host, points, vary) {
     const high = spread ? 100 - Math.max(error(middle) - spread, 0.1 * error(middle)) : middle;
     return [middle - spread, high, ...each, ...(theirs ? [theirs.accuracy] : [])].filter(value => value !== null);
   });
-  const span = {low: Math.min(...ends), high: Math.max(...ends), furthest: Math.max(...seen.map(cost.value), 0)};
+  const span = {low: Math.min(...ends), high: Math.max(...ends), nearest: Math.min(...seen.map(cost.value)),
+    furthest: Math.max(...seen.map(cost.value), 0)};
   const specs = distinct(points.map(point => point.of.sampler)).filter(spec => !isFull(spec));
   host.replaceChildren(...shown.map(([title, here]) => html("figure", {},
     html("figcaption", {}, title), panel(here, span, {measure, cost, width, height, specs}))));
@@ -74,10 +75,12 @@ function panel(points, span, {measure, cost, width, height, specs}) {
   const along = points.map(cost.value), least = state.along === "variety" ? Math.min(...along) : 0;
   const most = state.along === "variety" ? Math.max(...along) : span.furthest;
   const pad = 0.05 * (most - least || most || 1);
-  const x = linear(least - (state.along === "variety" ? pad : 0), most + pad, edge.left, width - edge.right);
+  const ratio = state.along !== "variety" && span.nearest > 0 && span.furthest / span.nearest > 3;
+  const x = ratio ? logarithmic(span.nearest, span.furthest, edge.left + 18, width - edge.right - 18)
+    : linear(least - (state.along === "variety" ? pad : 0), most + pad, edge.left, width - edge.right);
   const budgets = distinct(along).sort((a, b) => a - b);
   const own = state.along === "budget" && budgets.length <= 8;
-  const ticks = (own ? budgets : niceTicks(least, most, Math.max(3, Math.floor(width / 90))))
+  const ticks = (own ? budgets : ratio ? decades(span.nearest, span.furthest) : niceTicks(least, most, Math.max(3, Math.floor(width / 90))))
     .filter((tick, place, all) => !place || x(tick) - x(all[place - 1]) > 26);
   const made = svg("svg", {width, height, role: "group", "aria-label": `${measure.title} along ${cost.title(unit)}`});
   for (const tick of y.ticks) {

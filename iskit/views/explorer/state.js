@@ -27,7 +27,7 @@ function read(text) {
   found.paper = given.get("paper") === "1";
   found.each = given.get("each") === "1";
   for (const name of ONE) {
-    const value = given.get(`one.${name}`) ?? given.get(name);
+    const value = given.get(name);
     if (value === null) continue;
     if (value === "") delete found.one[name];
     else if (rows.some(row => plain(row.of[name]) === value)) found.one[name] = value;
@@ -68,6 +68,27 @@ function inOrder(values) {
   return found.every(value => typeof value === "number") ? found.sort((a, b) => a - b) : found;
 }
 
+// What tells runs apart, without what follows from the rest: a study that has its own epochs is told by its name.
+function telling(runs) {
+  const kept = [];
+  for (const name of ONE) {
+    const seen = new Map();
+    const follows = runs.every(row => {
+      const key = JSON.stringify(kept.map(other => row.of[other])), value = plain(row.of[name]);
+      if (!seen.has(key)) seen.set(key, value);
+      return seen.get(key) === value;
+    });
+    if (!follows) kept.push(name);
+  }
+  return kept;
+}
+
+function offered(options, task) {
+  const own = telling(task);
+  return ONE.filter(name => options[name].length > 1 &&
+    (["study", "dataset", "model"].includes(name) || own.includes(name) || state.one[name] !== undefined));
+}
+
 // The runs that are chosen, and what each control may offer: one after the other, so that none leads nowhere.
 function narrowed() {
   let left = rows;
@@ -88,6 +109,5 @@ function narrowed() {
     kept[name] = there ? wanted : null;
     if (there) left = left.filter(row => wanted.has(of(row)));
   }
-  const vary = ONE.filter(name => distinct(left.map(row => row.of[name])).length > 1);
-  return {chosen: left, options, kept, vary};
+  return {chosen: left, options, kept, vary: telling(left), offered: offered(options, task)};
 }

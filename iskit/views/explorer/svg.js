@@ -16,6 +16,18 @@ function linear(low, high, start, end) {
   return value => start + (value - low) / span * (end - start);
 }
 
+const logarithmic = (low, high, start, end) => {
+  const place = linear(Math.log(low), Math.log(high), start, end);
+  return value => place(Math.log(value));
+};
+function decades(low, high) {
+  const ticks = [];
+  for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power++) {
+    ticks.push(...[1, 2, 5].map(factor => factor * 10 ** power).filter(tick => tick >= low * 0.999 && tick <= high * 1.001));
+  }
+  return ticks;
+}
+
 function niceTicks(low, high, most) {
   const span = high - low;
   if (!(span > 0)) return [low];

@@ -11,7 +11,7 @@ function drawVerdicts(host, points) {
       "of another method, with the same budget, augmentation and seeds."));
     return;
   }
-  const narrow = host.clientWidth < 640, room = host.clientWidth - (narrow ? 200 : 470);
+  const narrow = host.clientWidth < 640, room = host.clientWidth - (narrow ? 210 : 560);
   const x = reach(compared.flatMap(family => family.arms), room);
   const heads = ["method", axis(x, room), "verdict", ...(narrow ? [] : ["difference (interval)"])];
   const table = html("table", {class: "forest"}, html("thead", {}, html("tr", {}, heads.map((head, place) =>
@@ -38,10 +38,17 @@ function reach(arms, room) {
 
 function axis(x, room) {
   const made = svg("svg", {width: room, height: 20, role: "img", "aria-label": "points above the reference"});
-  for (const tick of niceTicks(-x.most, x.most, Math.max(2, Math.floor(room / 70)))) {
+  for (const tick of niceTicks(-x.most, x.most, Math.max(4, Math.floor(room / 70)))) {
     made.append(svg("text", {class: "tick", x: x.place(tick), y: 14, "text-anchor": "middle"}, tick > 0 ? `+${short(tick)}` : short(tick).replace("-", MINUS)));
   }
   return made;
+}
+
+// With a head where it goes on beyond the range.
+function interval(arm, x, color) {
+  const ends = [[arm.low, -1], [arm.high, 1]].filter(([end]) => Math.abs(end) > x.most)
+    .map(([end, side]) => `M${x.place(end) - 5 * side},7l${5 * side},5l${-5 * side},5`);
+  return svg("path", {class: "line", style: `--c: ${color}`, d: `M${x.place(arm.low)},12H${x.place(arm.high)}${ends.join("")}`});
 }
 
 function armRow(arm, family, x, room, narrow) {
@@ -52,7 +59,7 @@ function armRow(arm, family, x, room, narrow) {
   const made = svg("svg", {width: room, height: 24, role: "img", "aria-label": `${said} points, ${arm.word}`},
     svg("rect", {class: "margin", x: x.place(-family.margin), width: x.place(family.margin) - x.place(-family.margin), y: 0, height: 24}),
     svg("line", {class: "zero", x1: x.place(0), x2: x.place(0), y1: 0, y2: 24}),
-    arm.low === null ? null : svg("line", {class: "line", style: `--c: ${color}`, x1: x.place(arm.low), x2: x.place(arm.high), y1: 12, y2: 12}),
+    arm.low === null ? null : interval(arm, x, color),
     gaps.map(one => svg("g", {class: "theirs", transform: `translate(${x.place(one.gap)} 12)`},
       svg("title", {}, `the paper, ${one.data}, ${one.table}: ${signed(one.gap)}`), svg("path", {d: SHAPES.diamond}))),
     svg("g", {transform: `translate(${x.place(arm.difference)} 12)`},
