@@ -125,7 +125,7 @@ def report(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="NOTEBOOK FILE.html | [STUDY]... --explore [FILE.html]",
+            metavar="WHAT",
             help="an executed notebook and the file to write; with --explore folders under outputs/ and packed files "
             "(default: all), and the file to write (default: outputs/explorer.html)",
         ),

@@ -1,6 +1,6 @@
 """What the explorer's page holds: the runs as they are, their curves thinned, verdicts in full, the paper beside."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,12 @@ from iskit.judging.compare import CELL, PROTOCOL, TABLES, by_protocol, compare, 
 from iskit.judging.contrasts import Contrast, Settings, settings_of
 from iskit.judging.findings import findings
 from iskit.judging.verdict import BETTER, COLLAPSED, WORSE, Judgement, judge
-from iskit.study import packed
+from iskit.study import packed, plan
 from iskit.study.archive import KEYS, also_varies, correct_of, history_of, ranked_counts_of, told_apart_by
 from iskit.study.pack import thinned
 from iskit.study.status import STATES, standing
 from iskit.views.plots import ACCURACY, BUDGETS, TICKS, amount, color, dashes, label
-from iskit.views.verdict import named_beforehand
+from iskit.views.verdict import contrasts_in
 
 PAST = ("t", "accuracy", "train_accuracy", "loss", "train_loss")  # of a history, to DIGITS
 DIGITS = 6
@@ -27,11 +27,10 @@ RANKS = 41  # places along a run's counts, from the most to the least trained ex
 SHAPES = {BETTER: "up", WORSE: "down", COLLAPSED: "cross"}  # of points, by their word; of all others: a dot
 
 
-def hold(frame: pd.DataFrame, base: Path, sources: Mapping[str, str]) -> dict[str, Any]:
+def hold(frame: pd.DataFrame, base: Path) -> dict[str, Any]:
     """Everything that the page knows, as JSON values; a value that is no number, or not finite, is None.
 
-    frame: of `iskit.results`, not empty; base: the folder of its studies; sources: study -> what it was read from,
-    where that is a packed file.
+    frame: of `iskit.results`, not empty; base: the folder of its studies.
 
     columns: the frame's, `path` from the project on; a column is a list, or `words` and `at`, places in them.
     point: of each run its configuration, a row of `iskit.over_seeds`. past, ranks: of each run, None if not readable.
@@ -43,11 +42,12 @@ def hold(frame: pd.DataFrame, base: Path, sources: Mapping[str, str]) -> dict[st
     point = frame.groupby([*KEYS, *also_varies(frame)], sort=False, dropna=False).ngroup()
     families, studies = [], []
     for study, part in frame.groupby("study", sort=False):
-        judged, sentences, notes = _judged(str(study), part, base, sources)
+        boxes = {box[0].path: box[0] for path in part["path"] if (box := packed.of(path))}
+        loose = any(not packed.of(path) for path in part["path"])
+        judged, sentences, notes = _judged(str(study), part, boxes.values(), base if loose else None)
         families += [_family(str(study), one, part, point) for one in judged]
-        notes += _unfinished(str(study), base, sources)
-        shelf = str(base / packed.SHELF)
-        shipped = all(str(path).startswith(shelf) for path in part["path"])
+        notes += _unfinished(str(study), base) if loose else []
+        shipped = not loose and {path.resolve().parent for path in boxes} == {(base / packed.SHELF).resolve()}
         studies.append({"name": study, "shipped": shipped, "sentences": sentences, "notes": notes, "runs": len(part)})
     samplers = list(dict.fromkeys(frame["sampler"]))
     amounts = [amount(*both) for both in zip(frame["budget"], frame["unit"], strict=True)]
@@ -119,15 +119,15 @@ def _ranks(path: str) -> list[int] | None:
 
 
 def _judged(
-    study: str, part: pd.DataFrame, base: Path, sources: Mapping[str, str]
+    study: str, part: pd.DataFrame, boxes: Iterable[packed.Packed], base: Path | None
 ) -> tuple[list[Judgement], list[str], list[str]]:
-    """The families of a study by its file's contrasts, else every sampler against unif and every look against
-    standard; what they say, and what could not be judged."""
+    """The families of a study by its files' contrasts, packed or in its folder (of `base`, if it has one), else every
+    sampler against unif and every look against standard; what they say, and what could not be judged."""
     try:
-        section = named_beforehand(sources.get(study, study), base)
+        section = (plan.contrasts_of(plan.kept(study, base)) if base else {}) | contrasts_in(boxes)
         named = contrasts.read(section) if section else []
     except InputError as error:
-        section, named = None, []
+        section, named = {}, []
         wrong = [f"Its contrasts cannot be read: {error}."]
     else:
         wrong = []
@@ -240,10 +240,8 @@ def _paper(frame: pd.DataFrame, point: pd.Series) -> list[dict[str, Any]]:
     return found
 
 
-def _unfinished(study: str, base: Path, sources: Mapping[str, str]) -> list[str]:
+def _unfinished(study: str, base: Path) -> list[str]:
     """What of a study is not finished yet."""
-    if study in sources or not (base / study).is_dir():
-        return []
     try:
         now = standing(study, base)
     except InputError:

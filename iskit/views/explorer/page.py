@@ -46,7 +46,7 @@ class Explorer:
         files.write_text(path, self.html)
 
     def check(self) -> Checked:
-        """AssertionError names what of the page is not what the runs are; without runs it says that none was checked."""
+        """AssertionError names what of the page is not what the runs are. Without runs nothing is checked, and that said."""
         return check(self.html, self.frame) if self.html else Checked([f"Nothing was checked: {self.why}."])
 
     def findings(self) -> Findings:
@@ -100,14 +100,7 @@ def explore(studies: Sequence[str] = (), outputs: Path | None = None, view: str 
         return Explorer(pd.DataFrame(), why=str(error))
     if frame.empty:
         return Explorer(frame)
-    boxes = {str(packed.opened(_located(one)).about["study"]): str(_located(one)) for one in studies if _boxed(one)}
-    folders = {one for one in studies if not _boxed(one)}
-    sources = {study: path for study, path in boxes.items() if study not in folders}
-    return Explorer(frame, page(hold(frame, base, sources) | {"view": view.removeprefix("#")}))
-
-
-def _boxed(study: str) -> bool:
-    return study.endswith(packed.ENDING)
+    return Explorer(frame, page(hold(frame, base) | {"view": view.removeprefix("#")}))
 
 
 def _located(study: str) -> Path:

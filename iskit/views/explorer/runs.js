@@ -86,7 +86,7 @@ function lines(title, all, {low, high, tick, below}) {
   }
   const ends = all.filter(one => one.name && one.values.length).map(one => ({name: one.name, color: one.color, y: y(one.values.at(-1)[1])}));
   ends.sort((a, b) => a.y - b.y);
-  ends.forEach((end, place) => { if (place) end.y = Math.max(end.y, ends[place - 1].y + 13); });
+  ends.forEach((end, place) => { if (place) end.y = Math.max(end.y, ends[place - 1].y + 17); });
   const over = Math.max(0, (ends.at(-1)?.y ?? 0) - bottom);
   for (const end of ends) made.append(svg("text", {class: "end", style: `--c: ${end.color}`, x: x(1) + 5, y: end.y - over + 4}, end.name));
   return html("figure", {}, html("figcaption", {}, title), made);
