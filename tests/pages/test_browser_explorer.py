@@ -197,19 +197,24 @@ def test_it_is_used_by_keys_and_everything_has_a_name(page, address):
 
 # Texts of one figure that lie over each other, and what lies outside of the page or its own box.
 OVERLAPS = """() => {
-    const found = [], over = (a, b) => a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1;
-    const pairs = boxes => boxes.forEach(([a, text], place) => boxes.slice(place + 1).forEach(([b, other]) => {
-        if (over(a, b)) found.push(`${text} | ${other}`);
+    const found = [];
+    const all = selector => [...document.querySelectorAll(selector)].filter(one => one.getClientRects().length);
+    const before = (a, b) => a.right <= b.left + 1 || a.bottom <= b.top + 1;
+    const apart = (a, b) => before(a, b) || before(b, a);
+    const disjoint = ones => ones.forEach((one, place) => ones.slice(place + 1).forEach(other => {
+        if (!apart(one.getBoundingClientRect(), other.getBoundingClientRect())) {
+            found.push(`${one.textContent} | ${other.textContent}`);
+        }
     }));
-    const boxes = all => [...all].filter(one => one.getClientRects().length).map(one => [one.getBoundingClientRect(), one.textContent]);
-    for (const figure of document.querySelectorAll("#figure svg, .curves svg")) pairs(boxes(figure.querySelectorAll("text")));
-    pairs(boxes(document.querySelectorAll("#methods .chip, #methods .links, #figure figcaption, #figure th, #figure td, .tools > *, h1, h2")));
-    for (const one of document.querySelectorAll("#methods .chip, #figure text, .curves text, figcaption, .tools > *, #figure td")) {
+    all("#figure svg, .curves svg").forEach(one => disjoint([...one.querySelectorAll("text")]));
+    const texts = ["#methods .chip", "#methods .links", "#figure figcaption", "#figure td", ".tools > *"];
+    disjoint(all([...texts, "#figure th", "h1", "h2"].join()));
+    for (const one of all([...texts, "#figure text", ".curves text"].join())) {
         const box = one.getBoundingClientRect();
         if (box.left < -1 || box.right > innerWidth + 1) found.push(`outside: ${one.textContent}`);
-    }
-    for (const chip of document.querySelectorAll("#methods .chip")) {
-        if (chip.scrollWidth > chip.clientWidth + 1) found.push(`clipped: ${chip.textContent}`);
+        if (one.matches(".chip, figcaption") && one.scrollWidth > one.clientWidth + 1) {
+            found.push(`cut: ${one.textContent}`);
+        }
     }
     if (document.documentElement.scrollWidth > innerWidth) found.push("the page is wider than the window");
     return found;

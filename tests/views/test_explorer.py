@@ -1,4 +1,4 @@
-"""The explorer's page: what it holds is what the runs are, the words are the verdict's, and no text breaks out of it."""
+"""The explorer's page: it holds what the runs are, its words are the verdict's, and no text breaks out of it."""
 
 import json
 import re

@@ -8,7 +8,8 @@ function remade(host, offered, make) {
   host.replaceChildren(...make());
 }
 
-const TITLES = {study: "study", dataset: "data set", model: "network", unit: "budget counted in", augment: "augmentation", budget: "budget"};
+const TITLES = {dataset: "data set", model: "network", sampler: "method", augment: "augmentation",
+  unit: "budget counted in"};
 const titleOf = name => TITLES[name] ?? name.replaceAll("_", " ");
 const shipped = new Set(held.studies.filter(study => study.shipped).map(study => study.name));
 const wordOf = (name, value) => name === "study" && shipped.has(value) ? `${value} (shipped)` : plain(value);
@@ -49,18 +50,23 @@ function boxes(name, values) {
   const set = wanted => change(() => { state.many[name] = wanted; if (!wanted) delete state.many[name]; });
   const made = values.map(value => html("label", {class: "chip"},
     html("input", {type: "checkbox", value, "data-many": name, onchange: () => {
-      const ticked = [...document.querySelectorAll(`input[data-many="${name}"]`)].filter(box => box.checked).map(box => box.value);
+      const all = [...document.querySelectorAll(`input[data-many="${name}"]`)];
+      const ticked = all.filter(box => box.checked).map(box => box.value);
       set(ticked.length === values.length ? null : new Set(ticked));
     }}), name === "sampler" ? [swatch(value), html("span", {}, labelOf(value))] : html("span", {}, value)));
   if (values.length > 2) {
-    made.push(html("span", {class: "links"}, html("button", {type: "button", "aria-label": `all ${titleOf(name)}s`, onclick: () => set(null)}, "all"),
-      html("button", {type: "button", "aria-label": `no ${titleOf(name)}s`, onclick: () => set(new Set())}, "none")));
+    const link = (text, word, wanted) =>
+      html("button", {type: "button", "aria-label": `${word} ${titleOf(name)}s`, onclick: () => set(wanted())}, text);
+    made.push(html("span", {class: "links"}, link("all", "all", () => null), link("none", "no", () => new Set())));
   }
   return made;
 }
 
 at("show").append(...Object.entries(SHOW).map(([name, title]) => html("label", {},
-  html("input", {type: "radio", name: "show", value: name, onchange: () => change(() => { state.show = name; })}), html("span", {}, title))));
+  html("input", {type: "radio", name: "show", value: name, onchange: () => change(() => { state.show = name; })}),
+  html("span", {}, title))));
 at("along").append(...Object.entries(ALONG).map(([name, title]) => html("option", {value: name}, title)));
 at("along").addEventListener("change", event => change(() => { state.along = event.target.value; }));
-for (const name of ["paper", "each"]) at(name).addEventListener("change", event => change(() => { state[name] = event.target.checked; }));
+for (const name of ["paper", "each"]) {
+  at(name).addEventListener("change", event => change(() => { state[name] = event.target.checked; }));
+}

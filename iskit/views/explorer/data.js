@@ -70,5 +70,6 @@ const fixed = (value, digits = 2) => value === null || value === undefined ? "" 
 const signed = value => value === null ? "∞" : (value < 0 ? "" : "+") + fixed(value);
 const percent = value => value === null ? "" : `${fixed(100 * value, 1)} %`;
 const count = value => value === null ? "" : Math.round(value).toLocaleString("en");
-const short = value => Number(value.toPrecision(3)).toLocaleString("en", {notation: "compact", maximumSignificantDigits: 3});
+const COMPACT = {notation: "compact", maximumSignificantDigits: 3};
+const short = value => (value + 0).toLocaleString("en", COMPACT).replace("-", MINUS);
 const plain = value => value === null || value === undefined ? "none" : String(value);

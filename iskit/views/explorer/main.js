@@ -29,50 +29,64 @@ function heading(points) {
   return `${MEASURES[state.show].title} along ${COSTS[state.along].title(points[0]?.of.unit)}`;
 }
 
+// How to read the figure.
+const READ = {
+  verdicts: "Bars: intervals (95 %) that hold for a whole family together. ▲ better and ▼ worse are told apart by the " +
+    "verdict's test; an open dot is not, however far out it lies. Shaded: the margin below which a difference " +
+    "would not matter.",
+  accuracy: "▲ better, ▼ worse than unif at the same budget, told apart by the verdict; ● not told apart, or nothing to " +
+    "hold it against; ◆ the full run.",
+  seconds: "Points: medians over seeds.", variety: "Points: of the mean entropy over seeds.",
+};
+
 function key(points) {
-  const parts = [];
-  if (state.show === "verdicts") {
-    parts.push("Bars: intervals (95 %) that hold for a whole family together. ▲ better and ▼ worse are told apart by the verdict's test; " +
-      "an open dot is not, however far out it lies. Shaded: the margin below which a difference would not matter.");
-    if (state.paper) {
-      parts.push("◇ the paper's gaps to unif at the same place of its tables, of its own data sets: gaps only, for the runs here " +
-        `differ from its protocol (${held.protocol}) or data.`);
-      const theirs = held.families.some(family => family.arms.some(arm => arm.paper.length && arm.points.some(point => points.some(own => own.point === point))));
-      if (!theirs) parts.push("For nothing shown here has the paper a number.");
-    }
-    return parts.join(" ");
-  }
+  const parts = [READ[state.show]];
   if (state.show === "accuracy") {
-    parts.push("▲ better, ▼ worse than unif at the same budget, told apart by the verdict; ● not told apart, or nothing to hold it against; ◆ the full run.");
-    parts.push(state.each ? "Small dots: single runs." : points.some(point => point.deviation !== null) ? "Bars: standard deviation over seeds." : "One seed each: no deviation, and nothing can be told apart.");
-    if (state.paper) {
-      parts.push(points.some(point => inPaper.has(point.point)) ? "◇ the paper's, by the same protocol." :
-        `The paper's accuracies belong to another protocol (${held.protocol}): its gaps to unif are under Verdicts.`);
-    }
-  } else parts.push("Points: of seconds the median over seeds, of entropy the mean.");
+    const bars = points.some(point => point.deviation !== null) ? "Bars: standard deviation over seeds."
+      : "One seed each: no deviation, and nothing can be told apart.";
+    parts.push(state.each ? "Small dots: single runs." : bars);
+  }
+  if (state.paper) parts.push(beside(new Set(points.map(point => point.point))));
   return parts.join(" ");
+}
+
+function beside(shown) {
+  if (state.show === "verdicts") {
+    const arms = held.families.flatMap(family => family.arms).filter(arm => arm.paper.length);
+    return arms.some(arm => arm.points.some(one => shown.has(one))) ? "◇ the paper's gaps to unif at the same place of its tables: gaps alone, of its own data sets and " +
+      `protocol (${held.protocol}).` : "For nothing shown here has the paper a number.";
+  }
+  if (state.show === "accuracy" && [...shown].some(one => inPaper.has(one))) {
+    return "◇ the paper's, by the same protocol.";
+  }
+  return `The paper's numbers belong to another protocol (${held.protocol}): its gaps to unif are under Verdicts.`;
 }
 
 function drawFindings(points) {
   const there = new Set(points.map(point => point.of.study));
-  const studies = held.studies.filter(study => there.has(study.name));
-  const made = studies.map(study => html("div", {},
+  const item = kind => text => html("li", {class: kind}, text);
+  at("findings").replaceChildren(...held.studies.filter(study => there.has(study.name)).map(study => html("div", {},
     html("h2", {}, `What ${study.name}${study.shipped ? " (shipped)" : ""} found`),
-    html("ul", {}, study.sentences.map(text => html("li", {}, text)), study.notes.map(text => html("li", {class: "soft"}, text)))));
-  at("findings").replaceChildren(...made);
+    html("ul", {}, study.sentences.map(item()), study.notes.map(item("soft"))))));
 }
 
 function drawNumbers(points, vary) {
   const details = at("numbers"), host = details.querySelector("div");
   if (!details.open) return host.replaceChildren();
-  const heads = ["method", "augmentation", "budget", ...vary, "accuracy (%)", "deviation", "seeds", "seconds", "saved %", "entropy", "verdict against unif"];
-  host.replaceChildren(html("table", {}, html("thead", {}, html("tr", {}, heads.map(head => html("th", {scope: "col"}, head)))),
+  const heads = ["method", "augmentation", "budget", ...vary.map(titleOf), "accuracy (%)", "deviation", "seeds",
+    "seconds", "saved %", "entropy", "verdict against unif"];
+  const texts = point => [point.of.augment, point.amount, ...vary.map(name => plain(point.of[name])),
+    fixed(point.accuracy), fixed(point.deviation), String(point.seeds), fixed(point.seconds), fixed(point.speedup, 0),
+    fixed(point.entropy, 3), judged.get(point.point)?.arm.word ?? ""];
+  const take = point => ({type: "button", class: "name", onclick: () => pick(first(point).id)});
+  host.replaceChildren(html("table", {},
+    html("thead", {}, html("tr", {}, heads.map(head => html("th", {scope: "col"}, head)))),
     html("tbody", {}, points.map(point => html("tr", {},
-      html("th", {scope: "row"}, html("button", {type: "button", class: "name", onclick: () => pick(first(point).id)}, labelOf(point.of.sampler))),
-      [point.of.augment, point.amount, ...vary.map(name => plain(point.of[name])), fixed(point.accuracy), fixed(point.deviation),
-        String(point.seeds), fixed(point.seconds), fixed(point.speedup, 0), fixed(point.entropy, 3), judged.get(point.point)?.arm.word ?? ""].map(text => html("td", {}, text)))))));
+      html("th", {scope: "row"}, html("button", take(point), labelOf(point.of.sampler))),
+      texts(point).map(text => html("td", {}, text)))))));
 }
 
+const NOTHING = "Nothing is chosen: tick a method, an augmentation and a budget, or press Start over.";
 let answered = 0;  // ms that the last change took, for those who measure
 function draw() {
   const begun = performance.now(), focused = document.activeElement?.dataset?.point;
@@ -86,7 +100,7 @@ function draw() {
     runs ? `${runs} run${runs === 1 ? "" : "s"}, ${points.length} configuration${points.length === 1 ? "" : "s"}.` : "",
   ].filter(Boolean).join(" ");
   figure.className = state.show === "verdicts" ? "" : "panels";
-  if (!runs) figure.replaceChildren(html("p", {class: "empty"}, "Nothing is chosen: tick a method, an augmentation and a budget, or press Start over."));
+  if (!runs) figure.replaceChildren(html("p", {class: "empty"}, NOTHING));
   else if (state.show === "verdicts") drawVerdicts(figure, points);
   else drawPanels(figure, points, found.vary);
   at("key").textContent = runs ? key(points) : "";
@@ -102,7 +116,8 @@ function draw() {
 }
 
 function csv() {
-  const cell = value => value === null || value === undefined ? "" : /[",\r\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : String(value);
+  const quoted = text => /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  const cell = value => value === null || value === undefined ? "" : quoted(String(value));
   const lines = [columns, ...narrowed().chosen.map(row => columns.map(name => row.of[name]))];
   const file = new Blob([lines.map(line => line.map(cell).join(",")).join("\n") + "\n"], {type: "text/csv"});
   const link = html("a", {href: URL.createObjectURL(file), download: "iskit-runs.csv"});
@@ -116,9 +131,8 @@ at("reset").addEventListener("click", () => change(() => { state = fresh(); }));
 at("numbers").addEventListener("toggle", draw);
 keys(at("figure"));
 addEventListener("hashchange", () => { unknown = read(location.hash); draw(); });
-const studies = held.studies.length;
-at("about").textContent = `${rows.length.toLocaleString("en")} runs of ${studies === 1 ? `the study ${held.studies[0].name}` : `${studies} studies`}: ` +
-  "click a point to see its run.";
+const whole = held.studies.length === 1 ? `the study ${held.studies[0].name}` : `${held.studies.length} studies`;
+at("about").textContent = `${rows.length.toLocaleString("en")} runs of ${whole}: click a point to see its run.`;
 const gone = Object.entries(held.left_out);
 at("foot").append(html("p", {}, framed ? "This view, for the notebook's parameter view or behind a page's #: " :
   "This page holds all its results: it needs no network, no server and no kernel. Its address is a link to this view.",
@@ -129,8 +143,13 @@ if (matchMedia("(max-width: 900px)").matches) at("choices").open = false;
 if (framed && frameElement) {
   const light = frameElement.ownerDocument.body.dataset.jpThemeLight;  // JupyterLab's, whatever the system's is
   if (light) document.documentElement.style.colorScheme = light === "true" ? "light" : "dark";
-  new ResizeObserver(() => { frameElement.style.height = `${document.documentElement.offsetHeight + 4}px`; }).observe(document.body);
+  const fit = () => { frameElement.style.height = `${document.documentElement.offsetHeight + 4}px`; };
+  new ResizeObserver(fit).observe(document.body);
 }
 let width = 0;
-new ResizeObserver(() => { if (at("figure").clientWidth !== width) { width = at("figure").clientWidth; draw(); } }).observe(at("figure"));
+new ResizeObserver(() => {
+  if (at("figure").clientWidth === width) return;
+  width = at("figure").clientWidth;
+  draw();
+}).observe(at("figure"));
 draw();

@@ -46,7 +46,7 @@ class Explorer:
         files.write_text(path, self.html)
 
     def check(self) -> Checked:
-        """AssertionError names what of the page is not what the runs are. Without runs nothing is checked, and that said."""
+        """AssertionError names what on the page is not as the runs are. Without runs it checks nothing, and says so."""
         return check(self.html, self.frame) if self.html else Checked([f"Nothing was checked: {self.why}."])
 
     def findings(self) -> Findings:

@@ -1,4 +1,5 @@
 // A measure along a cost: a panel an augmentation (and whatever else tells runs apart), a line a method.
+const SHARE = "forward and backward passes (share of the full run's)";
 const MEASURES = {
   accuracy: {value: point => point.accuracy, title: "Test accuracy (%)", tick: value => `${Number(value.toFixed(4))}`},
   seconds: {value: point => point.seconds, title: "Training and scoring (s)", tick: short},
@@ -7,11 +8,13 @@ const MEASURES = {
 const COSTS = {
   budget: {value: point => point.of.budget, title: unit => held.texts.budgets[unit] ?? "budget"},
   examples: {value: point => point.backward, title: () => "examples trained"},
-  passes: {value: point => point.equivalent_budget, title: () => "forward and backward passes (share of the full run's)"},
+  passes: {value: point => point.equivalent_budget, title: () => SHARE},
   seconds: {value: point => point.seconds, title: () => "training and scoring (s)"},
   variety: {value: point => point.effective, title: () => "effective number of images, exp(H)"},
 };
 const MOST_PANELS = 12;
+
+const cited = cell => `the paper, ${cell.table}: ${fixed(cell.accuracy)} ± ${fixed(cell.deviation)} %`;
 
 function told(point) {
   const found = judged.get(point.point), theirs = inPaper.get(point.point);
@@ -21,7 +24,7 @@ function told(point) {
       `${point.seeds} seed${point.seeds === 1 ? "" : "s"}`,
     `${fixed(point.seconds)} s, ${count(point.effective)} images (${percent(point.entropy_share)} of log N)`,
     found ? `${found.arm.word}: ${signed(found.arm.difference)} to unif` : null,
-    state.paper && theirs ? `the paper, ${theirs.table}: ${fixed(theirs.accuracy)} ± ${fixed(theirs.deviation)} %` : null,
+    state.paper && theirs ? cited(theirs) : null,
   ].filter(Boolean);
 }
 
@@ -52,7 +55,8 @@ function drawPanels(host, points, vary) {
   host.replaceChildren(...shown.map(([title, here]) => html("figure", {},
     html("figcaption", {}, title), panel(here, span, {measure, cost, width, height, specs}))));
   if (panels.size > MOST_PANELS) {
-    host.append(html("p", {class: "soft"}, `${panels.size - MOST_PANELS} panels more: choose a data set or a network.`));
+    const more = panels.size - MOST_PANELS;
+    host.append(html("p", {class: "soft"}, `${more} panel${more > 1 ? "s" : ""} more: choose a study or a data set.`));
   }
 }
 
@@ -62,7 +66,8 @@ const singleCost = run => COSTS[state.along].value({of: run.of, backward: run.of
   equivalent_budget: run.of.equivalent_budget, seconds: run.of.training_seconds, effective: Math.exp(run.of.entropy)});
 
 function panel(points, span, {measure, cost, width, height, specs}) {
-  const edge = {left: 46, right: 14, top: 10, bottom: 42}, bottom = height - edge.bottom;
+  const edge = {left: 46, right: 14, top: 10, bottom: 42};
+  const bottom = height - edge.bottom, end = width - edge.right;
   const unit = points[0].of.unit, share = state.along === "passes" || (state.along === "budget" && unit !== "seconds");
   const room = {low: span.low, high: span.high};
   if (state.show !== "accuracy") {
@@ -80,20 +85,20 @@ function panel(points, span, {measure, cost, width, height, specs}) {
     : linear(least - (state.along === "variety" ? pad : 0), most + pad, edge.left, width - edge.right);
   const budgets = distinct(along).sort((a, b) => a - b);
   const own = state.along === "budget" && budgets.length <= 8;
-  const ticks = (own ? budgets : ratio ? decades(span.nearest, span.furthest) : niceTicks(least, most, Math.max(3, Math.floor(width / 90))))
-    .filter((tick, place, all) => !place || x(tick) - x(all[place - 1]) > 26);
+  const few = Math.max(3, Math.floor(width / 90));
+  const spread = ratio ? decades(span.nearest, span.furthest) : niceTicks(least, most, few);
+  const ticks = (own ? budgets : spread).filter((tick, place, all) => !place || x(tick) - x(all[place - 1]) > 26);
   const made = svg("svg", {width, height, role: "group", "aria-label": `${measure.title} along ${cost.title(unit)}`});
   for (const tick of y.ticks) {
-    made.append(svg("line", {class: "grid", x1: edge.left, x2: width - edge.right, y1: y.scale(tick), y2: y.scale(tick)}),
-      svg("text", {class: "tick", x: edge.left - 7, y: y.scale(tick) + 4, "text-anchor": "end"}, measure.tick(tick)));
+    made.append(rule("grid", edge.left, y.scale(tick), end, y.scale(tick)),
+      words("tick", edge.left - 7, y.scale(tick) + 4, "end", measure.tick(tick)));
   }
   for (const tick of ticks) {
-    made.append(svg("line", {class: "grid", x1: x(tick), x2: x(tick), y1: bottom, y2: bottom + 4}),
-      svg("text", {class: "tick", x: x(tick), y: bottom + 17, "text-anchor": "middle"},
-        share ? `${Number((100 * tick).toFixed(1))}%` : short(tick)));
+    made.append(rule("grid", x(tick), bottom, x(tick), bottom + 4),
+      words("tick", x(tick), bottom + 17, "middle", share ? `${Number((100 * tick).toFixed(1))}%` : short(tick)));
   }
-  made.append(svg("line", {class: "axis", x1: edge.left, x2: width - edge.right, y1: bottom, y2: bottom}),
-    svg("text", {class: "name", x: (edge.left + width - edge.right) / 2, y: height - 5, "text-anchor": "middle"}, cost.title(unit)));
+  made.append(rule("axis", edge.left, bottom, end, bottom),
+    words("name", (edge.left + end) / 2, height - 5, "middle", cost.title(unit)));
   // At one budget methods stand beside each other.
   const step = state.along === "budget" ? Math.min(9, 54 / specs.length) : 0;
   const aside = spec => isFull(spec) ? 0 : (specs.indexOf(spec) - (specs.length - 1) / 2) * step;
@@ -102,16 +107,17 @@ function panel(points, span, {measure, cost, width, height, specs}) {
   const back = svg("g"), front = svg("g");
   made.append(back, front);
   for (const spec of distinct(points.map(point => point.of.sampler))) {
-    const line = points.filter(point => point.of.sampler === spec && measure.value(point) !== null && cost.value(point) !== null);
+    const own = points.filter(point => point.of.sampler === spec);
+    const line = own.filter(point => measure.value(point) !== null && cost.value(point) !== null);
     line.sort((a, b) => a.of.budget - b.of.budget);
     const color = colorOf(spec);
     if (isFull(spec) && line.length) {
       const level = places(line[0])[1];
-      back.append(svg("line", {class: "full", x1: edge.left, x2: width - edge.right, y1: level, y2: level}));
+      back.append(rule("full", edge.left, level, end, level));
     }
     if (line.length > 1) {
-      back.append(svg("polyline", {class: "line", style: `--c: ${color}`, "stroke-dasharray": dashOf(spec),
-        points: line.map(point => places(point).map(value => value.toFixed(1)).join(",")).join(" ")}));
+      const along = line.map(point => places(point).map(value => value.toFixed(1)).join(","));
+      back.append(strand("line", along, color, dashOf(spec)));
     }
     for (const point of line) front.append(...marksOf(point, places(point), {color, y, x, aside: aside(spec)}));
   }
@@ -122,20 +128,20 @@ function marksOf(point, [left, top], {color, y, x, aside}) {
   const made = [], theirs = state.paper && state.show === "accuracy" ? inPaper.get(point.point) : null;
   if (theirs) {
     made.push(svg("g", {transform: `translate(${left + 7} ${y.scale(theirs.accuracy)})`, class: "theirs"},
-      svg("title", {}, `the paper, ${theirs.table}: ${fixed(theirs.accuracy)} ± ${fixed(theirs.deviation)} %`),
+      svg("title", {}, cited(theirs)),
       svg("path", {d: SHAPES.diamond})));
   }
   if (state.each) {
     for (const run of point.runs) {
       const value = single(run, state.show);
       if (value === null) continue;
-      made.push(svg("circle", {class: "each", style: `--c: ${color}`, r: 2.6, cx: x(singleCost(run)) + aside, cy: y.scale(value),
-        "data-run": run.id, onclick: () => pick(run.id)}));
+      made.push(svg("circle", {class: "each", style: inked(color), r: 2.6, cx: x(singleCost(run)) + aside,
+        cy: y.scale(value), "data-run": run.id, onclick: () => pick(run.id)}));
     }
   } else if (state.show === "accuracy" && point.deviation !== null) {
     const low = y.scale(point.accuracy - point.deviation);
     const high = y.scale(100 - Math.max(error(point.accuracy) - point.deviation, 0.1 * error(point.accuracy)));
-    made.push(svg("path", {class: "bars", style: `--c: ${color}`, d: `M${left},${low}V${high}M${left - 3},${low}h6M${left - 3},${high}h6`}));
+    made.push(trace("bars", `M${left},${low}V${high}M${left - 3},${low}h6M${left - 3},${high}h6`, color));
   }
   const found = judged.get(point.point), spec = point.of.sampler;
   const kind = isFull(spec) ? "diamond" : state.show === "accuracy" && found ? found.arm.shape : "dot";
@@ -146,4 +152,5 @@ function marksOf(point, [left, top], {color, y, x, aside}) {
   return made;
 }
 
-const first = point => point.runs.reduce((low, run) => run.of.seed < low.of.seed ? run : low);
+const lowest = runs => runs.reduce((low, run) => run.of.seed < low.of.seed ? run : low);
+const first = point => lowest(point.runs);

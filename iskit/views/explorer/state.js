@@ -9,8 +9,8 @@ const framed = location.protocol === "about:";  // within a notebook: its addres
 const ALL = "all";
 
 const largest = held.studies.reduce((best, one) => one.runs > best.runs ? one : best);
-const fresh = () => ({one: {study: largest.name}, many: {}, show: "accuracy", along: "budget", paper: false, each: false,
-  run: null, pins: []});
+const fresh = () => ({one: {study: largest.name}, many: {}, show: "accuracy", along: "budget", paper: false,
+  each: false, run: null, pins: []});
 let state = fresh();
 
 // A value of a link that this page does not know is told, and passed over.

@@ -2,7 +2,8 @@
 function element(made, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-    else if (value !== null && value !== undefined && value !== false) made.setAttribute(name, value === true ? "" : value);
+    else if (value === true) made.setAttribute(name, "");
+    else if (value !== null && value !== undefined && value !== false) made.setAttribute(name, value);
   }
   made.append(...children.flat().filter(child => child !== null && child !== undefined && child !== ""));
   return made;
@@ -10,6 +11,14 @@ function element(made, attributes, children) {
 const html = (name, attributes = {}, ...children) => element(document.createElement(name), attributes, children);
 const svg = (name, attributes = {}, ...children) =>
   element(document.createElementNS("http://www.w3.org/2000/svg", name), attributes, children);
+
+const inked = color => `--c: ${color}`;
+const words = (kind, x, y, anchor, text) => svg("text", {class: kind, x, y, "text-anchor": anchor}, text);
+const rule = (kind, x1, y1, x2, y2, color, dash) =>
+  svg("line", {class: kind, x1, y1, x2, y2, style: color && inked(color), "stroke-dasharray": dash});
+const trace = (kind, d, color) => svg("path", {class: kind, d, style: inked(color)});
+const strand = (kind, places, color, dash) =>
+  svg("polyline", {class: kind, points: places.join(" "), style: inked(color), "stroke-dasharray": dash});
 
 function linear(low, high, start, end) {
   const span = high - low || 1;
@@ -23,7 +32,9 @@ const logarithmic = (low, high, start, end) => {
 function decades(low, high) {
   const ticks = [];
   for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power++) {
-    ticks.push(...[1, 2, 5].map(factor => factor * 10 ** power).filter(tick => tick >= low * 0.999 && tick <= high * 1.001));
+    for (const tick of [1, 2, 5].map(factor => factor * 10 ** power)) {
+      if (tick >= low * 0.999 && tick <= high * 1.001) ticks.push(tick);
+    }
   }
   return ticks;
 }
@@ -64,11 +75,11 @@ const SHAPES = {
   cross: "M-5,-5L5,5M5,-5L-5,5", diamond: "M0,-6.6L6.6,0L0,6.6L-6.6,0z",
 };
 const shape = (kind, color, more = {}) =>
-  svg("path", {d: SHAPES[kind], class: `mark ${kind}`, style: `--c: ${color}`, ...more});
+  svg("path", {d: SHAPES[kind], class: `mark ${kind}`, style: inked(color), ...more});
 
 // What a line of a method looks like, in a legend.
 const swatch = spec => svg("svg", {width: 30, height: 14, "aria-hidden": true},
-  svg("line", {x1: 1, x2: 29, y1: 7, y2: 7, class: "line", style: `--c: ${colorOf(spec)}`, "stroke-dasharray": dashOf(spec)}),
+  rule("line", 1, 7, 29, 7, colorOf(spec), dashOf(spec)),
   svg("g", {transform: "translate(15 7)"}, shape(isFull(spec) ? "diamond" : "dot", colorOf(spec))));
 
 const tip = document.getElementById("tip");
