@@ -31,11 +31,11 @@ function heading(points) {
 
 // How to read the figure.
 const READ = {
-  verdicts: "Bars: intervals (95 %) that hold for a whole family together. ▲ better and ▼ worse are told apart by the " +
-    "verdict's test; an open dot is not, however far out it lies. Shaded: the margin below which a difference " +
+  verdicts: "Bars: intervals (95 %) that hold for a whole family together. ▲ better and ▼ worse are told apart by " +
+    "the verdict's test; an open dot is not, however far out it lies. Shaded: the margin below which a difference " +
     "would not matter.",
-  accuracy: "▲ better, ▼ worse than unif at the same budget, told apart by the verdict; ● not told apart, or nothing to " +
-    "hold it against; ◆ the full run.",
+  accuracy: "▲ better, ▼ worse than unif at the same budget, told apart by the verdict; ● not told apart, or nothing " +
+    "to hold it against; ◆ the full run.",
   seconds: "Points: medians over seeds.", variety: "Points: of the mean entropy over seeds.",
 };
 
@@ -53,8 +53,8 @@ function key(points) {
 function beside(shown) {
   if (state.show === "verdicts") {
     const arms = held.families.flatMap(family => family.arms).filter(arm => arm.paper.length);
-    return arms.some(arm => arm.points.some(one => shown.has(one))) ? "◇ the paper's gaps to unif at the same place of its tables: gaps alone, of its own data sets and " +
-      `protocol (${held.protocol}).` : "For nothing shown here has the paper a number.";
+    if (!arms.some(arm => arm.points.some(one => shown.has(one)))) return "For nothing shown here has the paper a number.";
+    return `◇ the paper's gaps to unif at the same place of its tables: of its own data sets and protocol (${held.protocol}).`;
   }
   if (state.show === "accuracy" && [...shown].some(one => inPaper.has(one))) {
     return "◇ the paper's, by the same protocol.";
