@@ -69,7 +69,7 @@ const fixed = (value, digits = 2) => value === null || value === undefined ? "" 
   value.toFixed(digits).replace("-", MINUS);
 const signed = value => value === null ? "∞" : (value < 0 ? "" : "+") + fixed(value);
 const percent = value => value === null ? "" : `${fixed(100 * value, 1)} %`;
-const count = value => value === null ? "" : Math.round(value).toLocaleString("en");
+const count = value => value === null ? "" : Math.round(value).toLocaleString("en").replace("-", MINUS);
 const COMPACT = {notation: "compact", maximumSignificantDigits: 3};
 const short = value => (value + 0).toLocaleString("en", COMPACT).replace("-", MINUS);
 const plain = value => value === null || value === undefined ? "none" : String(value);

@@ -9,7 +9,9 @@ function drawVerdicts(host, points) {
       "runs of another method, with the same budget, augmentation and seeds."));
     return;
   }
-  const narrow = host.clientWidth < 640, room = host.clientWidth - (narrow ? 210 : 560);
+  const narrow = host.clientWidth < 640, last = host.clientWidth > 1150 ? 420 : 230;
+  host.style.setProperty("--last", `${last}px`);
+  const room = host.clientWidth - (narrow ? 210 : 330 + last);
   const x = reach(compared.flatMap(family => family.arms), room);
   const heads = ["method", axis(x, room), "verdict", ...(narrow ? [] : ["difference (interval)"])];
   const table = html("table", {class: "forest"}, html("thead", {}, html("tr", {}, heads.map((head, place) =>
@@ -62,8 +64,9 @@ function armRow(arm, family, x, room, narrow) {
     arm.low === null ? null : interval(arm, x, color),
     gaps.map(one => svg("g", {class: "theirs", transform: `translate(${x.place(one.gap)} 12)`},
       svg("title", {}, `the paper, ${one.data}, ${one.table}: ${signed(one.gap)}`), svg("path", {d: SHAPES.diamond}))),
-    svg("g", {transform: `translate(${x.place(arm.difference)} 12)`},
-      shape(arm.shape, color, arm.shape === "dot" ? {class: "mark dot open"} : {})));
+    svg("g", {transform: `translate(${x.place(arm.difference)} 12)`}, Math.abs(arm.difference) > x.most
+      ? trace("line", `M${-9 * Math.sign(arm.difference)},-5L0,0L${-9 * Math.sign(arm.difference)},5`, color)
+      : shape(arm.shape, color, arm.shape === "dot" ? {class: "mark dot open"} : {})));
   const theirs = gaps.map(one => `${one.data} ${signed(one.gap)}`).join(", ");
   const numbers = [said, theirs ? html("div", {class: "soft"}, `the paper: ${theirs}`) : null];
   const word = arm.shape === "cross" ? `${arm.word}, ${arm.collapsed} of ${arm.seeds}` : arm.word;
