@@ -33,7 +33,7 @@ function heading(points) {
 const READ = {
   verdicts: "Bars: intervals (95 %) that hold for a whole family together. ▲ better and ▼ worse are told apart by " +
     "the verdict's test; an open dot is not, however far out it lies. Shaded: the margin below which a difference " +
-    "would not matter.",
+    "would not matter. An arrow leads beyond the axis.",
   accuracy: "▲ better, ▼ worse than unif at the same budget, told apart by the verdict; ● not told apart, or nothing " +
     "to hold it against; ◆ the full run.",
   seconds: "Points: medians over seeds.", variety: "Points: of the mean entropy over seeds.",

@@ -77,13 +77,12 @@ function panel(points, span, {measure, cost, width, height, specs}) {
   const y = state.show === "accuracy" ? errorScale(room.low, room.high, bottom, edge.top)
     : {scale: linear(room.low, room.high, bottom, edge.top), ticks: niceTicks(room.low, room.high, 6)};
   // Varied as images are, their number has no use for an axis that begins at 0.
-  const along = points.map(cost.value), least = state.along === "variety" ? Math.min(...along) : 0;
-  const most = state.along === "variety" ? Math.max(...along) : span.furthest;
+  const least = state.along === "variety" ? span.nearest : 0, most = span.furthest;
   const pad = 0.05 * (most - least || most || 1);
   const ratio = state.along !== "variety" && span.nearest > 0 && span.furthest / span.nearest > 3;
   const x = ratio ? logarithmic(span.nearest, span.furthest, edge.left + 18, width - edge.right - 18)
     : linear(least - (state.along === "variety" ? pad : 0), most + pad, edge.left, width - edge.right);
-  const budgets = distinct(along).sort((a, b) => a - b);
+  const budgets = distinct(points.map(cost.value)).sort((a, b) => a - b);
   const own = state.along === "budget" && budgets.length <= 8;
   const few = Math.max(3, Math.floor(width / 90));
   const spread = ratio ? decades(span.nearest, span.furthest) : niceTicks(least, most, few);
