@@ -1,5 +1,6 @@
 """What the explorer's page holds: the runs as they are, their curves thinned, verdicts in full, the paper beside."""
 
+import functools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -132,7 +133,10 @@ def _judged(
     else:
         wrong = []
     if not section:
-        found = findings(part)
+        try:
+            found = findings(part)
+        except InputError as error:  # a method or a data set that is known no more
+            return [], [], [*wrong, f"Not judged: {error}."]
         return [*found.which, *found.how], list(found.sentences), [*wrong, *found.notes]
     judged, notes = [], wrong
     for contrast in named:
@@ -207,6 +211,9 @@ def _reference(contrast: Contrast) -> str:
     return contrast.against
 
 
+_theirs = functools.cache(paper_gaps)
+
+
 def _gaps(contrast: Contrast, told: Settings, runs: pd.DataFrame) -> list[dict[str, Any]]:
     """The paper's gaps to unif at the same place of its tables, of each of its data sets."""
     if _differ(contrast) != {"sampler"} or contrast.reference["sampler"] != "unif" or contrast.measure != "accuracy":
@@ -217,7 +224,7 @@ def _gaps(contrast: Contrast, told: Settings, runs: pd.DataFrame) -> list[dict[s
         return []
     found: dict[str, dict[str, Any]] = {}
     for table in TABLES:
-        for row in paper_gaps(table).merge(cells, on=CELL).to_dict("records"):
+        for row in _theirs(table).merge(cells, on=CELL).to_dict("records"):
             for name, value in row.items():
                 if str(name).startswith("paper_") and not np.isnan(value):
                     data = str(name).removeprefix("paper_")

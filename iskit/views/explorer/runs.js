@@ -79,7 +79,7 @@ function body(shown) {
 
 // Lines of runs over a share of something; the names stand at their ends.
 function lines(title, all, {low, high, below}) {
-  const width = 330, height = 210, edge = {left: 46, right: 44, top: 8, bottom: 38};
+  const width = 330, height = 216, edge = {left: 46, right: 44, top: 8, bottom: 43};
   const bottom = height - edge.bottom, end = width - edge.right;
   const x = linear(0, 1, edge.left, end), y = linear(low, high, bottom, edge.top);
   const made = svg("svg", {viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": title});
@@ -87,7 +87,7 @@ function lines(title, all, {low, high, below}) {
     made.append(rule("grid", edge.left, y(tick), end, y(tick)),
       words("tick", edge.left - 6, y(tick) + 4, "end", short(tick)));
   }
-  for (const share of [0, 0.5, 1]) made.append(words("tick", x(share), bottom + 16, "middle", `${100 * share}%`));
+  for (const share of [0, 0.5, 1]) made.append(words("tick", x(share), bottom + 20, "middle", `${100 * share}%`));
   made.append(words("name", x(0.5), height - 5, "middle", below));
   for (const one of all) {
     const places = one.values.map(([at, value]) => `${x(at).toFixed(1)},${y(value).toFixed(1)}`);
@@ -97,7 +97,7 @@ function lines(title, all, {low, high, below}) {
   const ends = all.filter(one => one.name && one.values.length)
     .map(one => ({name: one.name, color: one.color, y: y(one.values.at(-1)[1])})).sort((a, b) => a.y - b.y);
   ends.forEach((one, place) => { if (place) one.y = Math.max(one.y, ends[place - 1].y + 17); });
-  const over = Math.max(0, (ends.at(-1)?.y ?? 0) - bottom);
+  const over = Math.max(0, (ends.at(-1)?.y ?? 0) - bottom + 8);
   for (const one of ends) {
     made.append(svg("text", {class: "end", style: inked(one.color), x: end + 5, y: one.y - over + 4}, one.name));
   }

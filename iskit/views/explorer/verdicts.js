@@ -47,7 +47,7 @@ function axis(x, room) {
 
 // With a head where it goes on beyond the range.
 function interval(arm, x, color) {
-  const ends = [[arm.low, -1], [arm.high, 1]].filter(([end]) => Math.abs(end) > x.most)
+  const ends = [[arm.low, -1], [arm.high, 1]].filter(([end, side]) => end * side > x.most)
     .map(([end, side]) => `M${x.place(end) - 5 * side},7l${5 * side},5l${-5 * side},5`);
   return trace("line", `M${x.place(arm.low)},12H${x.place(arm.high)}${ends.join("")}`, color);
 }
