@@ -69,7 +69,9 @@ const fixed = (value, digits = 2) => value === null || value === undefined ? "" 
   value.toFixed(digits).replace("-", MINUS);
 const signed = value => value === null ? "∞" : (value < 0 ? "" : "+") + fixed(value);
 const percent = value => value === null ? "" : `${fixed(100 * value, 1)} %`;
-const count = value => value === null ? "" : Math.round(value).toLocaleString("en").replace("-", MINUS);
-const COMPACT = {notation: "compact", maximumSignificantDigits: 3};
-const short = value => (value + 0).toLocaleString("en", COMPACT).replace("-", MINUS);
+// Made once: one for each number would take much of a figure's time.
+const WHOLE = new Intl.NumberFormat("en", {maximumFractionDigits: 0});
+const COMPACT = new Intl.NumberFormat("en", {notation: "compact", maximumSignificantDigits: 3});
+const count = value => value === null ? "" : WHOLE.format(Math.round(value) + 0).replace("-", MINUS);
+const short = value => COMPACT.format(value + 0).replace("-", MINUS);
 const plain = value => value === null || value === undefined ? "none" : String(value);

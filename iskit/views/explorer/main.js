@@ -132,7 +132,7 @@ at("numbers").addEventListener("toggle", draw);
 keys(at("figure"));
 addEventListener("hashchange", () => { unknown = read(location.hash); draw(); });
 const whole = held.studies.length === 1 ? `the study ${held.studies[0].name}` : `${held.studies.length} studies`;
-at("about").textContent = `${rows.length.toLocaleString("en")} runs of ${whole}: click a point to see its run.`;
+at("about").textContent = `${count(rows.length)} runs of ${whole}: click a point to see its run.`;
 const gone = Object.entries(held.left_out);
 at("foot").append(html("p", {}, framed ? "This view, for the notebook's parameter view or behind a page's #: " :
   "This page holds all its results: it needs no network, no server and no kernel. Its address is a link to this view.",
