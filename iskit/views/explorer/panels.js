@@ -44,16 +44,22 @@ function drawPanels(host, points, vary) {
   const seen = shown.flatMap(([, here]) => here);
   const ends = seen.flatMap(point => {
     const theirs = state.paper && state.show === "accuracy" ? inPaper.get(point.point) : null;
-    const middle = measure.value(point), spread = state.show === "accuracy" ? point.deviation ?? 0 : 0;
+    const middle = measure.value(point);
+    if (middle === null) return [];
+    const spread = state.show === "accuracy" ? point.deviation ?? 0 : 0;
     const each = state.each ? point.runs.map(run => single(run, state.show)) : [];
     const high = spread ? 100 - Math.max(error(middle) - spread, 0.1 * error(middle)) : middle;
     return [middle - spread, high, ...each, ...(theirs ? [theirs.accuracy] : [])].filter(value => value !== null);
   });
-  const span = {low: Math.min(...ends), high: Math.max(...ends), nearest: Math.min(...seen.map(cost.value)),
-    furthest: Math.max(...seen.map(cost.value), 0)};
+  // Budgets in seconds and in shares have an axis each.
+  const reaches = unit => {
+    const alike = seen.filter(point => state.along !== "budget" || point.of.unit === unit).map(cost.value);
+    return {nearest: Math.min(...alike), furthest: Math.max(...alike, 0)};
+  };
+  const span = unit => ({low: Math.min(...ends), high: Math.max(...ends), ...reaches(unit)});
   const specs = distinct(points.map(point => point.of.sampler)).filter(spec => !isFull(spec));
   host.replaceChildren(...shown.map(([title, here]) => html("figure", {},
-    html("figcaption", {}, title), panel(here, span, {measure, cost, width, height, specs}))));
+    html("figcaption", {}, title), panel(here, span(here[0].of.unit), {measure, cost, width, height, specs}))));
   if (panels.size > MOST_PANELS) {
     const more = panels.size - MOST_PANELS;
     host.append(html("p", {class: "soft"}, `${more} panel${more > 1 ? "s" : ""} more: choose a study or a data set.`));
