@@ -37,9 +37,9 @@ function drawPanels(host, points, vary) {
     else panels.set(title, [point]);
   }
   const shown = [...panels].slice(0, MOST_PANELS), room = host.clientWidth;
-  const across = Math.min(shown.length, room >= 1150 ? 3 : room >= 640 ? 2 : 1) || 1;
-  host.style.setProperty("--across", shown.length === 4 && across === 3 ? 2 : across);
-  const columns = shown.length === 4 && across === 3 ? 2 : across;
+  const fit = Math.min(shown.length, room >= 1150 ? 3 : room >= 640 ? 2 : 1);
+  const columns = shown.length === 4 && fit === 3 ? 2 : fit;  // two and two
+  host.style.setProperty("--across", columns);
   const width = Math.floor((room - 20 * (columns - 1)) / columns), height = columns === 1 && room > 640 ? 420 : 290;
   const seen = shown.flatMap(([, here]) => here);
   const ends = seen.flatMap(point => {
