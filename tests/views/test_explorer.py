@@ -276,16 +276,21 @@ def test_what_cannot_be_explored_is_one_line(words, said, project, monkeypatch, 
 def test_the_command_writes_the_page_and_names_what_it_left_out(project, monkeypatch, capsys):
     write_study(project / "outputs", ("unif", "p"), (0.3,), ("standard",))
     another_version(project / "outputs" / "reference" / "old.zip")
-    monkeypatch.setattr("sys.argv", ["iskit", "report", "--explore"])
-    main()
+
+    def command(*words: str) -> None:
+        monkeypatch.setattr("sys.argv", ["iskit", "report", *words, "--explore"])
+        with pytest.raises(SystemExit, match="0"):
+            main()
+
+    command()
     said = capsys.readouterr()
     html = (project / "outputs" / "explorer.html").read_text()
     assert "explorer.html" in said.out
     assert "old.zip is packed in format 99" in said.err
     assert list(embedded(html)["left_out"]) == ["outputs/reference/old.zip"]
+    assert str(project) not in html
     for words in (["made", "some.html"], ["some.html", "made"]):
-        monkeypatch.setattr("sys.argv", ["iskit", "report", *words, "--explore"])
-        main()
+        command(*words)
         assert len(runs_of(embedded((project / "some.html").read_text()))) == 6
 
 

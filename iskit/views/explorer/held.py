@@ -49,11 +49,12 @@ def hold(frame: pd.DataFrame, base: Path) -> dict[str, Any]:
         families += [_family(str(study), one, part, point) for one in judged]
         notes += _unfinished(str(study), base) if loose else []
         shipped = not loose and {path.resolve().parent for path in boxes} == {(base / packed.SHELF).resolve()}
+        notes = [_handed_on(note, base) for note in notes]
         studies.append({"name": study, "shipped": shipped, "sentences": sentences, "notes": notes, "runs": len(part)})
     samplers = list(dict.fromkeys(frame["sampler"]))
     amounts = [amount(*both) for both in zip(frame["budget"], frame["unit"], strict=True)]
     order = frame.assign(amount=amounts, seconds=frame["unit"] == "seconds").sort_values(["seconds", "budget"])
-    left_out = {_path(path): wrong for path, wrong in frame.attrs.get("damaged", {}).items()}
+    left_out = {_path(path): _handed_on(wrong, base) for path, wrong in frame.attrs.get("damaged", {}).items()}
     return {
         "columns": {str(name): _column(shown[name]) for name in shown},
         "point": point.tolist(),
@@ -80,6 +81,10 @@ def _path(path: str) -> str:
         return whole.resolve().relative_to(files.root().resolve()).as_posix()
     except ValueError:
         return "/".join(whole.parts[-2:])
+
+
+def _handed_on(text: str, base: Path) -> str:
+    return text.replace(f"{base}/", f"{base.name}/").replace(f"{files.root()}/", "")
 
 
 def _column(values: pd.Series) -> Any:
