@@ -1,5 +1,6 @@
 """What was found: iskit status, results, verdict, compare, report."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -115,13 +116,48 @@ def compare(
             console.print(Fitted(view, ["data", "schedule", "augmentation", "method", "budget"]))
 
 
-@command("report outputs/quickstart/quickstart.ipynb outputs/quickstart/report.html")
+@command(
+    "report outputs/quickstart/quickstart.ipynb outputs/quickstart/report.html",
+    "report quickstart --explore",
+    "report quickstart outputs/reference/pilot.zip --explore explorer.html",
+)
 def report(
-    notebook: Annotated[Path, typer.Argument(help="an executed notebook")],
-    path: Annotated[Path, typer.Argument(help="the file to write, ending in .html")],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="WHAT",
+            help="an executed notebook and the file to write; with --explore folders under outputs/ and packed files "
+            "(default: all), and the file to write (default: outputs/explorer.html)",
+        ),
+    ] = None,
+    explore: Annotated[bool, typer.Option("--explore", help="all results of studies, to turn around")] = False,
 ) -> None:
-    """Turn an executed notebook into one self-contained HTML file."""
-    from iskit.pages.report import report as write
+    """Turn an executed notebook, or with --explore the results of studies, into one self-contained HTML file."""
+    words = words or []
+    if explore:
+        path = _explorer(words)
+    else:
+        if len(words) != 2:
+            raise InputError(
+                "give an executed notebook and the file to write, out.ipynb report.html; of studies, iskit report "
+                "STUDY --explore"
+            )
+        from iskit.pages.report import report as write
 
-    write(notebook, path)
-    console.print(f"report: {path}")
+        path = Path(words[1])
+        write(Path(words[0]), path)
+    console.print(f"report: {path}", soft_wrap=True)
+
+
+def _explorer(words: list[str]) -> Path:
+    from iskit.views.explorer import explore
+
+    named = [word for word in words if word.lower().endswith((".html", ".htm"))]
+    if len(named) > 1:
+        raise InputError(f"{' and '.join(named)} are two files to write: give one")
+    path = Path(named[0]) if named else files.root() / "outputs" / "explorer.html"
+    found = explore([word for word in words if word not in named])
+    found.write(path)
+    for folder, wrong in found.frame.attrs["damaged"].items():
+        print(f"iskit: {folder} is left out: {wrong}", file=sys.stderr)
+    return path

@@ -16,7 +16,9 @@ PROTOCOL = {
     **{name: getattr(Experiment(), name) for name in ("optimizer", "lr", "momentum", "weight_decay")},
 }  # fmt: skip
 EXAMPLES = {"cifar10": 50_000, "cifar100": 50_000, "svhn": 73_257, "mini-imagenet": 50_000}
+TABLES = {f"table{name}": name for name in sorted(set(paper.numbers()["table"]))}
 CELL = ["schedule", "augment", "sampler", "budget"]  # a place in a table, whatever the data
+ALIKE = ["schedule", "augment", "budget"]  # what a gap to unif is within
 SEEDS = 3  # of the paper
 
 
@@ -46,15 +48,24 @@ def compare(table: str, frame: pd.DataFrame) -> Comparison:
     mean of the same task, schedule, augmentation and budget; paper_<data set>: the same gap in the paper.
     InputError for another table.
     """
-    known = {f"table{name}": name for name in sorted(set(paper.numbers()["table"]))}
-    if table not in known:
-        raise InputError(f"table={table!r} is not in the paper: {suggest(table, known)}")
-    theirs = _paper(known[table])
+    if table not in TABLES:
+        raise InputError(f"table={table!r} is not in the paper: {suggest(table, TABLES)}")
+    theirs = _paper(TABLES[table])
+    same = by_protocol(frame)
+    return Comparison(table, _cells(theirs, frame[same]), _gaps(theirs, frame[~same]))
+
+
+def by_protocol(frame: pd.DataFrame) -> pd.Series:
+    """Which runs were trained as the paper's were, whatever their method, augmentation and budget: (runs,) bool."""
     same = pd.Series(True, index=frame.index)
     for name, value in PROTOCOL.items():
         same &= np.isclose(frame[name], value) if isinstance(value, float) else frame[name] == value
-    same &= frame["dataset"].isin(EXAMPLES)
-    return Comparison(table, _cells(theirs, frame[same]), _gaps(theirs, frame[~same]))
+    return same & frame["dataset"].isin(EXAMPLES)
+
+
+def paper_gaps(table: str) -> pd.DataFrame:
+    """The paper's gaps to unif in points: a row a cell (CELL), a column paper_<data set>, NaN where it has none."""
+    return _wide(_paper(TABLES[table]))
 
 
 def _paper(table: str) -> pd.DataFrame:
@@ -94,17 +105,21 @@ OURS = ["ours", "std", "seeds", "speedup"]
 
 
 def _gaps(theirs: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
-    alike = ["schedule", "augment", "budget"]
-    gaps = theirs.assign(gap=theirs["paper"] - _of_unif(theirs, "paper", ["dataset", *alike]))
-    wide = gaps.pivot_table(index=CELL, columns="dataset", values="gap", sort=False)
-    wide.columns = [f"paper_{name}" for name in wide.columns]
+    wide = _wide(theirs)
     places = theirs[CELL].drop_duplicates()
     task = ["dataset", "model", "epochs", *(name for name in told_apart_by(frame) if name not in TOLD)]
     if frame.empty:
-        return pd.DataFrame(columns=[*task, *CELL, *OURS, "gap", *wide.columns])
+        return pd.DataFrame(columns=[*task, *CELL, *OURS, "gap", *wide.columns.drop(CELL)])
     ours = _means(frame, [*task, *CELL])
-    ours["gap"] = ours["ours"] - _of_unif(ours, "ours", [*task, *alike])
-    return ours.merge(places, on=CELL).merge(wide.reset_index(), how="left", on=CELL)
+    ours["gap"] = ours["ours"] - _of_unif(ours, "ours", [*task, *ALIKE])
+    return ours.merge(places, on=CELL).merge(wide, how="left", on=CELL)
+
+
+def _wide(theirs: pd.DataFrame) -> pd.DataFrame:
+    gaps = theirs.assign(gap=theirs["paper"] - _of_unif(theirs, "paper", ["dataset", *ALIKE]))
+    wide = gaps.pivot_table(index=CELL, columns="dataset", values="gap", sort=False)
+    wide.columns = [f"paper_{name}" for name in wide.columns]
+    return wide.reset_index()
 
 
 TOLD = ("study", "dataset", "model", "epochs", "schedule", "unit")

@@ -219,6 +219,30 @@ def test_speed_in_smoke_size_measures_and_shows(project):
     assert json.loads(kept.read_text())["about"]["smoke"] is True
 
 
+@pytest.mark.notebooks
+def test_explorer_in_batch(project):
+    shutil.copytree(ROOT / "outputs" / "reference", project / "outputs" / "reference")
+    settings = yaml.safe_load((ROOT / "params" / "pages" / "11_explorer.yaml").read_text())
+    done = papermill("11_explorer.ipynb", settings, "--engine", "iskit")
+    assert done.returncode == 0, done.stderr
+    notebook = nbformat.read("out.ipynb", as_version=4)
+    assert notebook.metadata.iskit.status == "ok"
+    shown = str(outputs(notebook))
+    for text in ('<iframe title="the explorer"', "21 runs", "Which images?", "11 points are means over the same seeds"):
+        assert text in shown
+    assert len(json.dumps(notebook)) < 1_000_000
+
+
+@pytest.mark.notebooks
+def test_explorer_without_results_says_what_to_do(project):
+    done = papermill("11_explorer.ipynb", {}, "--engine", "iskit")
+    assert done.returncode == 0, done.stderr
+    shown = str(outputs(nbformat.read("out.ipynb", as_version=4)))
+    assert "there are no finished runs to explore: train some" in shown
+    assert "Nothing was checked" in shown
+    assert "Traceback" not in shown
+
+
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
@@ -231,6 +255,7 @@ def test_speed_in_smoke_size_measures_and_shows(project):
         ("00_quickstart.ipynb", {"sampler": ["unif", "q"]}, "sampler='q' is unknown"),
         ("00_quickstart.ipynb", {"samplers": ["unif"]}, "did you mean 'sampler'?"),
         ("00_quickstart.ipynb", {"seeds": 0}, "seeds=0"),
+        ("11_explorer.ipynb", {"studies": ["quickstart"]}, "unknown setting 'studies': did you mean 'study'?"),
         ("speed.ipynb", {"prat": "train"}, "unknown setting 'prat': did you mean 'part'?"),
         ("speed.ipynb", {"smoke": "perhaps"}, "smoke='perhaps' must be true or false"),
     ],
