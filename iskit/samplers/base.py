@@ -5,7 +5,7 @@ an epoch (`plan`), over candidates once a step (`select`), over the batch once a
 """
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -88,12 +88,25 @@ class ProxyRun:
     correct (epochs, m) bool: whether it got each of the m examples it trained right, as it trained them;
     loss (k,), logits (k, K), feature (k, D) float32: of the k examples it was asked about, as they are, without
     augmentation; loss is the cross-entropy, feature what the last linear layer is given.
+    Of each epoch and example, as it trained them, (epochs, m) float32, p the probabilities and y the true class:
+    prob p_y; margin and logit_margin: p_y less the highest other one, and so of the logits; error ||p - one_hot(y)||_2;
+    change: sum over classes |p (log p - log p')|, p' the example's of the epoch before, 0 in the first.
     """
 
     correct: Tensor
     loss: Tensor
     logits: Tensor
     feature: Tensor
+    prob: Tensor
+    margin: Tensor
+    logit_margin: Tensor
+    error: Tensor
+    change: Tensor
+
+    def first(self, epochs: int) -> "ProxyRun":
+        """The same run as it had trained for so many epochs; loss, logits and feature stay those of its end."""
+        traces = ("correct", "prob", "margin", "logit_margin", "error", "change")
+        return replace(self, **{name: getattr(self, name)[:epochs] for name in traces})
 
 
 class Proxy(Protocol):
@@ -101,13 +114,15 @@ class Proxy(Protocol):
 
     origin (N,) int64: a number that an example shares with its copies, consecutive from 0.
     It is asked about the examples `held` (k,), at the epoch of their lowest mean loss, or else at its end about those
-    it trained.
+    it trained. number: of the model, each trained from a seed of its own.
     """
 
     @property
     def origin(self) -> Tensor: ...
 
-    def __call__(self, model: str, epochs: int, train: Tensor, held: Tensor | None = None) -> ProxyRun: ...
+    def __call__(
+        self, model: str, epochs: int, train: Tensor, held: Tensor | None = None, number: int = 0
+    ) -> ProxyRun: ...
 
 
 class Sampler:
