@@ -77,6 +77,9 @@ class Score(Protocol):
     def __call__(self, pool: Batch) -> Tensor:
         """Logits (m, K)."""
 
+    def feature(self, pool: Batch) -> tuple[Tensor, Tensor]:
+        """Logits (m, K), and what the last linear layer is given, (m, D); for the same price."""
+
     def gradient_norm(self, pool: Batch) -> Tensor:
         """(m,): norm of each row's own gradient; three times the price, for small models."""
 
