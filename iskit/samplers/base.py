@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from iskit.budget import Budget
+from iskit.budget import Budget, Volume
 from iskit.registry import Registry
 
 
@@ -139,6 +139,7 @@ class Sampler:
     epochs_apart = False  # True if examples of two epochs are not to be mixed with each other
     price = 1  # forward passes that scoring a candidate costs, if `select` scores any
     needs_parts = False  # True if `finish` reads what mixed rows are made of: then batches carry their parts
+    volume: Volume = "constant"  # how `size` goes over the epochs; of those that heed it, an option
     told: tuple[Tensor | float, ...] = ()  # in a tuple: what is told is no state
     n: int
     label: Tensor
@@ -168,6 +169,10 @@ class Sampler:
         size: how many examples this epoch may train if the budget is to last for all epochs.
         """
         return None
+
+    def trained_before(self, epoch: int) -> int:
+        """How many of the walks before this one train; the others only score."""
+        return epoch
 
     def candidates(self) -> int:
         """How many augmented candidates the next `select` wants to see."""

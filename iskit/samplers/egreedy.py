@@ -14,7 +14,7 @@ neutral: budget=1
 import torch
 from torch import Tensor
 
-from iskit.budget import Budget
+from iskit.budget import Budget, Volume
 from iskit.errors import InputError
 from iskit.randomness import Stream, permutation, uniform_all
 from iskit.samplers.base import samplers
@@ -25,18 +25,27 @@ from iskit.samplers.recompute import Recompute
 @samplers.register("egreedy")
 class EGreedy(Recompute):
     """eps: share of the trained ones that are drawn at random; alpha: of the new loss in the score; period: epochs
-    between two scorings; control: permute the scores among the examples."""
+    between two scorings; volume: how an epoch's share of the examples goes over the epochs, see unif; control: permute
+    the scores among the examples."""
 
     needs_labels = True
 
-    def __init__(self, *, eps: float = 0.1, alpha: float = 0.8, period: int = 5, control: bool = False):
+    def __init__(
+        self,
+        *,
+        eps: float = 0.1,
+        alpha: float = 0.8,
+        period: int = 5,
+        volume: Volume = "constant",
+        control: bool = False,
+    ):
         if not 0 <= eps <= 1:
             raise InputError(f"sampler option eps={eps!r} must be a share between 0 and 1")
         if not 0 < alpha <= 1:
             raise InputError(f"sampler option alpha={alpha!r} must be above 0, which never learns, and at most 1")
         if period < 1:
             raise InputError(f"sampler option period={period} must be a number of epochs, at least 1")
-        self.eps, self.alpha, self.period, self.control = eps, alpha, period, control
+        self.eps, self.alpha, self.period, self.volume, self.control = eps, alpha, period, volume, control
 
     def bind(self, *, label: Tensor, budget: Budget, epochs: int, batch_size: int, seed: int) -> None:
         super().bind(label=label, budget=budget, epochs=epochs, batch_size=batch_size, seed=seed)

@@ -16,7 +16,7 @@ neutral: threshold=None, budget=1
 import torch
 from torch import Tensor
 
-from iskit.budget import Budget
+from iskit.budget import Budget, Volume
 from iskit.errors import InputError
 from iskit.randomness import Stream, permutation
 from iskit.samplers.base import Batch, samplers
@@ -29,10 +29,17 @@ KNOWN = 6  # losses, and so four differences, before an example may be left out
 @samplers.register("ies")
 class IES(LeftOut):
     """threshold: of the mean |d|, below which an example is left out; None lets the budget say how many train;
-    official: where no example qualifies, those of the epoch before stay out; control: permute the means among the
-    examples."""
+    official: where no example qualifies, those of the epoch before stay out; volume: with threshold=None, how an
+    epoch's share of the examples goes over the epochs, see unif; control: permute the means among the examples."""
 
-    def __init__(self, *, threshold: float | None = 1e-3, official: bool = False, control: bool = False):
+    def __init__(
+        self,
+        *,
+        threshold: float | None = 1e-3,
+        official: bool = False,
+        volume: Volume = "constant",
+        control: bool = False,
+    ):
         if threshold is not None and not 0 < threshold < float("inf"):
             raise InputError(
                 f"sampler option threshold={threshold!r} would leave out none or all: it must be above 0 and finite, "
@@ -40,7 +47,9 @@ class IES(LeftOut):
             )
         if official and threshold is None:
             raise InputError("sampler option official=True has no meaning with threshold=None: give a threshold")
-        self.threshold, self.official, self.control = threshold, official, control
+        if threshold is not None and volume != "constant":
+            raise InputError(f"sampler option volume={volume!r} has no meaning with a threshold: give threshold=None")
+        self.threshold, self.official, self.volume, self.control = threshold, official, volume, control
 
     def bind(self, *, label: Tensor, budget: Budget, epochs: int, batch_size: int, seed: int) -> None:
         super().bind(label=label, budget=budget, epochs=epochs, batch_size=batch_size, seed=seed)

@@ -14,6 +14,7 @@ neutral: budget=1
 import torch
 from torch import Tensor
 
+from iskit.budget import Volume
 from iskit.errors import InputError
 from iskit.randomness import Stream, permutation, uniform_all
 from iskit.samplers.base import samplers
@@ -25,14 +26,17 @@ from iskit.samplers.recompute import Recompute
 @samplers.register("online_batch")
 class OnlineBatch(Recompute, LastLoss):
     """pressure: how much likelier the first rank is than the last, at t = 0; recompute: after so many epochs comes a
-    walk over all examples that only refreshes their losses, 0 never; control: permute the losses."""
+    walk over all examples that only refreshes their losses, 0 never; volume: how an epoch's share of the examples
+    goes over the epochs, see unif; control: permute the losses."""
 
-    def __init__(self, *, pressure: float = 100.0, recompute: int = 0, control: bool = False):
+    def __init__(
+        self, *, pressure: float = 100.0, recompute: int = 0, volume: Volume = "constant", control: bool = False
+    ):
         if pressure < 1:
             raise InputError(f"sampler option pressure={pressure!r} must be at least 1, which draws uniformly")
         if recompute < 0:
             raise InputError(f"sampler option recompute={recompute} must be a number of epochs, or 0 for never")
-        self.pressure, self.recompute, self.control = pressure, recompute, control
+        self.pressure, self.recompute, self.volume, self.control = pressure, recompute, volume, control
         self.needs_labels = recompute > 0
 
     def plan(self, t: float, epoch: int, size: int) -> Tensor | None:

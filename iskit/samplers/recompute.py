@@ -30,6 +30,9 @@ class Recompute(Sampler):
             self.spent.clamp_(max=epoch)
         return bool(self.recompute and self.only_scores(epoch))
 
+    def trained_before(self, epoch: int) -> int:
+        return epoch - epoch // (self.recompute + 1) if self.recompute else epoch
+
     def only_scores(self, epoch: Any) -> Any:
         """Whether an epoch (int), or each of several (array), is a walk that trains nothing."""
         return (epoch % (self.recompute + 1) == self.recompute) & (epoch < int(self.spent))

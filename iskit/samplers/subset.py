@@ -20,6 +20,7 @@ differs: one proxy run of proxy_epochs, kept on disk, serves all scores, each of
 neutral: budget=1
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
@@ -97,7 +98,7 @@ class Subset(Sampler):
         self.by, self.keep, self.proxy, self.proxy_epochs, self.control = by, keep, proxy, proxy_epochs, control
         self.read, self.seeds, self.beta, self.strata, self.hardest = read, seeds, beta, strata, hardest
         options = {"window": window} if by in WINDOWED else {"logits": True} if logits else {}
-        self.score = None if by == "random" else partial(SCORES[by], **options)
+        self.score: Callable[..., Tensor] | None = None if by == "random" else partial(SCORES[by], **options)
         self.needs_labels = by != "random"
 
     def check(self, *, budget: float, unit: str, epochs: int, batch_size: int) -> None:
