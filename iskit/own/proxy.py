@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from iskit.budget import Meter
 from iskit.errors import Diverged, InputError
 from iskit.own.examples import Source, read_target, sizes
+from iskit.own.named import Called
 from iskit.randomness import Stream, permutation
 from iskit.samplers import ProxyRun
 from iskit.training.proxy import Trace, seed_of
@@ -50,7 +51,7 @@ class OwnProxy:
         self.seed = seed_of(self.given_seed, number)
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(self.seed)
-            return self._train(self.make().to(self.device), epochs, train, held)
+            return self._train(Called(self.make()).to(self.device), epochs, train, held)
 
     @property
     def origin(self) -> Tensor:
