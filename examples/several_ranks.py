@@ -1,4 +1,4 @@
-"""The same on several ranks, each with its slice: torchrun --nproc-per-node=2 examples/several_ranks.py checkpoint.pt"""
+"""The same on several ranks, each a slice: torchrun --nproc-per-node=2 examples/several_ranks.py checkpoint.pt"""
 
 import sys
 from pathlib import Path
