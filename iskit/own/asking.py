@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from iskit.errors import InputError
 from iskit.inputs import guard
+from iskit.own.named import Named
 from iskit.training.scorer import eval_mode
 
 
@@ -24,14 +25,16 @@ def check_model(model: Any) -> None:
         raise InputError(f"model is a {type(model).__name__}: give a torch.nn.Module that returns logits (b, C)")
 
 
-def asked_first(model: nn.Module, image: Tensor, device: torch.device, name: str = "dataset") -> Any:
+def asked_first(model: nn.Module, image: Tensor | Named, device: torch.device, name: str = "dataset") -> Any:
     """The model's output for the first two examples. InputError if it cannot take them."""
-    what = f"the model cannot take an input of shape {tuple(image.shape[1:])}, {image.dtype}, from {name}"
-    with guard(what, "change the model or the input"):
+    told = (
+        f"inputs {image}" if isinstance(image, Named) else f"an input of shape {tuple(image.shape[1:])}, {image.dtype},"
+    )
+    with guard(f"the model cannot take {told} from {name}", "change the model or the input"):
         return ask(model, image[:2].to(device))
 
 
-def ask(model: nn.Module, image: Tensor) -> Any:
+def ask(model: nn.Module, image: Tensor | Named) -> Any:
     """The model's output in eval mode, without gradient and without a trace."""
     with buffers_kept(model), eval_mode(model), torch.no_grad():
         return model(image)

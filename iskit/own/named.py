@@ -28,13 +28,8 @@ class Named:
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Named":
         return Named({name: change(column) for name, column in self.columns.items()})
 
-    @property
-    def shape(self) -> dict[str, tuple[int, ...]]:
-        return {name: tuple(column.shape) for name, column in self.columns.items()}
-
-    @property
-    def dtype(self) -> dict[str, torch.dtype]:
-        return {name: column.dtype for name, column in self.columns.items()}
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {tuple(column.shape[1:])}" for name, column in self.columns.items())
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

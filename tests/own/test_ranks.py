@@ -256,6 +256,11 @@ def test_data_that_cannot_be_chosen_from_is_refused_with_the_reason(data, target
         iskit.wrap(data, TakesNames(), sampler="unif", batch_size=16, budget=0.3, epochs=6, target=target)
 
 
+def test_a_model_that_cannot_take_the_names_is_told_them():
+    with pytest.raises(InputError, match=r"the model cannot take inputs low \(2,\), high \(4,\) from dataset"):
+        iskit.wrap(Records(), whole(), sampler="unif", batch_size=16, budget=0.3, epochs=6, target="kind")
+
+
 def test_exact_norms_need_one_tensor():
     with pytest.raises(InputError, match="gradients an example"):
         iskit.wrap(
