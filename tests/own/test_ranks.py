@@ -31,7 +31,11 @@ def ranks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         )
         for rank in range(request.param)
     ]
-    said = [process.communicate(timeout=240)[1] for process in processes]
+    try:
+        said = [process.communicate(timeout=240)[1] for process in processes]
+    finally:  # one that failed leaves the others waiting for it
+        for process in processes:
+            process.kill()
     assert not any(process.returncode for process in processes), "".join(said)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(request.param)]
 
