@@ -34,7 +34,7 @@ def whole() -> nn.Module:
 
 
 def loader_of(model: nn.Module, spec: str, **settings: Any):
-    given = {"batch_size": B, "budget": 0.5, "epochs": 14, "proxy": whole} | settings
+    given = {"batch_size": B, "budget": 0.5, "epochs": 10, "proxy": whole} | settings
     return iskit.wrap((X, Y), model, sampler=spec, **given)
 
 
