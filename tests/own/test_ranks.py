@@ -82,8 +82,9 @@ def test_the_example_on_several_ranks_resumes(ranks: list[dict]):
     for seen in ranks:
         once, cut, resumed = seen["example"]
         for one, other in zip(once, resumed, strict=True):
-            # Of two numbers the sum is the same in any order; of four, DistributedDataParallel's first step has its own.
-            torch.testing.assert_close(one, other, **({"rtol": 0, "atol": 0} if len(ranks) == 2 else {}))
+            # Two numbers have one sum; of four, DistributedDataParallel's first step adds in an order of its own.
+            rounding = 0 if len(ranks) == 2 else 1e-4
+            torch.testing.assert_close(one, other, rtol=rounding, atol=rounding)
         assert not any(torch.equal(one, other) for one, other in zip(once, cut, strict=True))
 
 
