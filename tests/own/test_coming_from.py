@@ -13,7 +13,7 @@ import iskit
 from iskit.samplers import samplers
 
 TEXT = (Path(__file__).parents[2] / "docs" / "coming_from.md").read_text(encoding="utf-8")
-SPECS = [spec for spec in re.findall(r"`(\w+\([^`]*\))`", TEXT) if spec.partition("(")[0] in samplers]
+SPECS = [spec for spec in re.findall(r"`(\w+\([^`]*\))`", TEXT) if spec.partition("(")[0] in list(samplers)]
 X, Y = torch.randn(192, 5, generator=torch.Generator().manual_seed(0)), torch.arange(192) % 3
 
 

@@ -1,5 +1,6 @@
 """A run on several ranks, gradients in parts, inputs by name: the same run as one process on whole batches."""
 
+import copy
 import os
 import subprocess
 import sys
@@ -126,7 +127,7 @@ def test_a_run_in_parts_goes_on_from_between_two_steps():
     loader, seen = loader_of(model, "p"), []
     for number, step in enumerate(loader.accumulate(2)):
         if number == 4:
-            state = loader.state_dict()  # handed out in part, not reduced: handed out again
+            state = copy.deepcopy(loader.state_dict())  # of a batch handed out, not reduced: handed out again
             break
         for image, _ in step:
             loader.reduce(LOSSES_OF(loader), model(image).detach())

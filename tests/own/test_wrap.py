@@ -496,7 +496,7 @@ class Reshaping(nn.Module):
 @pytest.mark.parametrize(
     ("dataset", "settings", "message"),
     [
-        (Endless(), {}, r"dataset of type Endless has no length .* __len__ and __getitem__"),
+        (Endless(), {}, r"dataset is an IterableDataset, .* an order of its own.* __len__ and __getitem__"),
         (DataLoader(TensorDataset(X, Y)), {}, r"is a DataLoader: give the data set in it, loader.dataset"),
         (iter([]), {}, "has no length"),
         ((X.numpy(), Y.numpy()), {}, "dataset holds arrays: give tensors"),
