@@ -8,6 +8,8 @@ from iskit.errors import InputError
 
 Unit = Literal["backward", "cost", "seconds"]
 UNITS: tuple[str, ...] = get_args(Unit)
+Volume = Literal["constant", "rising", "falling"]
+SLOPES: dict[Volume, int] = {"constant": 0, "rising": 1, "falling": -1}
 PHASES = ("train", "scoring", "eval", "warmup", "prepare")
 
 
@@ -136,3 +138,13 @@ class Budget:
             return 1.0
         affordable = meter.backward / meter.training_seconds * self.amount
         return min(1.0, affordable / self.full)
+
+
+def cumulated(volume: Volume, share: float, n: int, epochs: int, done: int) -> float:
+    """Examples that the first `done` of so many epochs train, whose share is `share` on average.
+
+    An epoch's share goes in a straight line from share - d to share + d (rising) or back (falling), d the largest that
+    keeps it in [0, 1]; after the last epoch it is `share`.
+    """
+    x = min(done / epochs, 1.0)
+    return done * n * share + SLOPES[volume] * min(share, 1 - share) * n * epochs * (x * x - x)

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator, Sized
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,11 +14,12 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from iskit.errors import InputError, shown
 from iskit.inputs import fits, guard
+from iskit.own.named import Named, packed, plain
 from iskit.randomness import Stream, words
 from iskit.samplers import Batch, Sampler
 from iskit.training.walk import Batches, Walk
 
-Pair = tuple[Tensor, Tensor]  # input and target of some examples
+Pair = tuple[Any, Tensor]  # input (a tensor, or Named ones) and target of some examples
 Group = tuple[int, list[int]]  # an epoch and the examples to draw for it
 
 
@@ -52,14 +54,15 @@ class Tensors:
 class Items:
     """Examples that a data set makes one by one, in `num_workers` processes."""
 
-    def __init__(self, dataset: Dataset[Any], seed: int, num_workers: int):
+    def __init__(self, dataset: Dataset[Any], seed: int, num_workers: int, target: str | None):
+        self.collate = partial(collate, target=target)
         self.seeded = Seeded(dataset, seed)
         self.groups: list[Group] = []
         self.loader = DataLoader(
             self.seeded,
             batch_sampler=self.groups,  # type: ignore[arg-type]  # a group goes to Seeded whole
             num_workers=num_workers,
-            collate_fn=collate,
+            collate_fn=self.collate,
             persistent_workers=num_workers > 0,
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),  # without one it draws a seed from the global random state
@@ -69,7 +72,7 @@ class Items:
         return len(self.seeded)
 
     def peek(self) -> Pair:
-        return collate(self.seeded.__getitems__((0, list(range(min(2, len(self)))))))
+        return self.collate(self.seeded.__getitems__((0, list(range(min(2, len(self)))))))
 
     def fetch(self, rows: Tensor, sizes: list[int], epoch: int) -> Iterator[Pair]:
         self.groups[:] = [(epoch, group.tolist()) for group in rows.cpu().split(sizes)]
@@ -83,16 +86,32 @@ def sizes(rows: int, first: int, then: int) -> list[int]:
     return [first] + [then] * full + [rest] * (rest > 0)
 
 
-def collate(items: list[Any]) -> Pair:
-    """Stacks pairs of (input, target). InputError if the items are anything else."""
+def collate(items: list[Any], target: str | None = None) -> Pair:
+    """Stacks pairs of (input, target), or dictionaries with the label at `target`. InputError for anything else."""
     with guard("dataset gives examples that cannot be stacked", "give all inputs, and all targets, of one shape"):
         parts = default_collate(items)
+    if isinstance(parts, dict):
+        return _named(parts, target)
+    if target is not None:
+        raise InputError(f"target={shown(target)} names a key, but dataset gives no dictionaries: leave target out")
     if not (isinstance(parts, list | tuple) and len(parts) == 2 and all(isinstance(part, Tensor) for part in parts)):
         raise InputError(
-            "dataset must give pairs (input, target) of tensors, arrays or numbers: "
+            "dataset must give pairs (input, target) of tensors, arrays or numbers, or dictionaries of them: "
             "pack several inputs into one tensor and unpack them in the model"
         )
     return parts[0], parts[1]
+
+
+def _named(parts: dict[Any, Any], target: str | None) -> Pair:
+    keys = ", ".join(map(str, parts))
+    if target is None:
+        raise InputError(f"dataset gives dictionaries with the keys {keys}: say which is the label, target=...")
+    if target not in parts or len(parts) < 2:
+        raise InputError(f"target={shown(target)} must be one of dataset's keys, {keys}, beside an input")
+    for key, value in parts.items():
+        if not isinstance(value, Tensor) or not isinstance(key, str):
+            raise InputError(f"dataset's key {shown(key)} holds no tensors, arrays or numbers: leave it out")
+    return Named({key: value for key, value in parts.items() if key != target}), parts[target]
 
 
 class Seeded(Dataset[Any]):
@@ -134,8 +153,13 @@ def _random_states_kept() -> Iterator[None]:
         torch.set_rng_state(states[2])
 
 
-def source(data: Any, *, seed: int = 0, num_workers: int = 0, name: str = "dataset") -> Source:
-    """Tensors (a tuple or a TensorDataset) or a map-style Dataset as a Source. InputError if it is neither."""
+def source(
+    data: Any, *, seed: int = 0, num_workers: int = 0, name: str = "dataset", target: str | None = None
+) -> Source:
+    """Tensors (a tuple or a TensorDataset) or a map-style Dataset as a Source. InputError if it is neither.
+
+    target: where examples are dictionaries, the key of the label.
+    """
     if isinstance(data, TensorDataset):
         data = data.tensors
     if isinstance(data, tuple | list) and any(isinstance(part, np.ndarray) for part in data):
@@ -144,17 +168,24 @@ def source(data: Any, *, seed: int = 0, num_workers: int = 0, name: str = "datas
         if len(data) != 2 or data[0].ndim == 0 or data[1].ndim == 0 or len(data[0]) != len(data[1]):
             shapes = ", ".join(str(tuple(part.shape)) for part in data)
             raise InputError(f"{name} holds tensors of shape {shapes}: give two of one length, (input, target)")
+        if target is not None:
+            raise InputError(f"target={shown(target)} names a key, but {name} holds two tensors: leave target out")
         return Tensors(*data)
     if isinstance(data, DataLoader):
         raise InputError(f"{name} is a DataLoader: give the data set in it, loader.dataset")
-    if isinstance(data, IterableDataset) or not isinstance(data, Sized) or not hasattr(data, "__getitem__"):
+    if isinstance(data, IterableDataset):
+        raise InputError(
+            f"{name} is an IterableDataset, which gives its examples in an order of its own: a sampler chooses which "
+            "come next, so give a data set with __len__ and __getitem__"
+        )
+    if not isinstance(data, Sized) or not hasattr(data, "__getitem__"):
         raise InputError(
             f"{name} of type {type(data).__name__} has no length or cannot be indexed: a budget needs a number of "
             "examples, so give a tuple of tensors or a data set with __len__ and __getitem__"
         )
     with guard(f"{name} of type {type(data).__name__} has no length", "give one that tells how many examples it has"):
         fits(f"{name}, {shown(len(data))} examples,", 64 * len(data), "correct its length")
-    return Items(data, seed, num_workers)  # type: ignore[arg-type]
+    return Items(data, seed, num_workers, target)  # type: ignore[arg-type]
 
 
 def has_classes(target: Tensor) -> bool:
@@ -180,12 +211,21 @@ class Examples(Batches):
     """Fetches the walk's rows from a source and moves them to the model's device.
 
     classes: of the model; 0 for targets that are no classes: then labels are -1 and targets stay as they come.
-    ids: whether targets are class ids, not rows.
+    target: the key of the label, where examples are dictionaries. ids: whether targets are class ids, not rows.
     """
 
-    def __init__(self, walk: Walk, sampler: Sampler, batch_size: int, data: Source, classes: int, ids: bool):
+    def __init__(
+        self,
+        walk: Walk,
+        sampler: Sampler,
+        batch_size: int,
+        data: Source,
+        classes: int,
+        ids: bool,
+        target: str | None = None,
+    ):
         super().__init__(walk, sampler, batch_size)
-        self.data, self.classes, self.ids = data, classes, ids
+        self.data, self.classes, self.ids, self.target = data, classes, ids, target
         self.fetched: Iterator[Pair] = iter(())
         self.fetched_epoch = -1
 
@@ -204,9 +244,19 @@ class Examples(Batches):
     def forget(self) -> None:
         self.fetched_epoch = -1
 
-    def given_target(self, batch: Batch) -> Tensor:
-        """Targets as the data set gives them: class ids where it gives ids."""
-        return batch.label if self.ids else batch.target
+    def given(self, batch: Batch) -> Any:
+        """Input and target as the data set gives them: class ids where it gives ids, by name where it gives names."""
+        target = batch.label if self.ids else batch.target
+        if isinstance(batch.image, Named):
+            return {**batch.image.columns, self.target: target}
+        return batch.image, target
+
+    def state_dict(self) -> dict[str, Any]:
+        state = super().state_dict()
+        return state | {key: state[key] and plain(state[key]) for key in ("mixed", "kept")}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state | {key: state[key] and packed(state[key]) for key in ("mixed", "kept")})
 
 
 def read_target(target: Tensor, classes: int) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import chain
 from typing import Any
 
 import torch
@@ -11,12 +10,15 @@ from torch import Tensor, nn
 
 from iskit.budget import Budget, Meter
 from iskit.errors import Diverged, InputError, shown
-from iskit.inputs import guard, typed
+from iskit.inputs import typed
+from iskit.own.asking import asked_first, buffers_kept, check_model, device_of
 from iskit.own.examples import Examples, check_labels, has_classes, read_target, source
+from iskit.own.named import Called, Named, packed, plain
 from iskit.own.proxy import OwnProxy
-from iskit.samplers import Batch, Outcome, samplers
+from iskit.own.ranks import Ranks, fingerprint, scorer
+from iskit.samplers import Batch, Outcome, Sampler, samplers
 from iskit.training.history import History
-from iskit.training.scorer import Scorer, check_logits, eval_mode
+from iskit.training.scorer import check_logits
 from iskit.training.stopwatch import Stopwatch
 from iskit.training.walk import Walk
 
@@ -32,6 +34,7 @@ def wrap(
     unit: str = "backward",
     seed: int = 1,
     num_workers: int = 0,
+    target: str | None = None,
     proxy: Callable[[], nn.Module] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> "BudgetedLoader":
@@ -54,6 +57,10 @@ def wrap(
     sampler: a spec, see `iskit methods`. budget, unit: a share of the full run in (0, 1], of examples trained
     (backward) or of all passes (cost), or seconds. epochs: of the full run.
     num_workers: processes that make the items of a data set; tensors need none.
+    target: of a data set that gives dictionaries, the key of the label. Batches are dictionaries then, and the model is
+    asked by name, as model(**inputs); of what it gives `logits` are taken, if there are any.
+    A model in DistributedDataParallel shares the run with its other ranks: wrap on each of them alike. batch_size is
+    that of all together; each reads the whole batch and is handed its slice. unit="seconds" is not for them.
     proxy: makes a small model, for samplers that train some before the run; it takes the place of their own option.
     Raises InputError for what cannot work, before any training.
     """
@@ -67,33 +74,45 @@ def wrap(
     for name, number, highest in (("seed", seed, 2**32 - 1), ("num_workers", num_workers, WORKERS)):
         if not 0 <= number <= highest:
             raise InputError(f"{name}={number} must be from 0 to {highest}")
-    data = source(dataset, seed=seed, num_workers=num_workers)
+    ranks = Ranks(model)
+    data = source(dataset, seed=seed, num_workers=num_workers, target=target)
     n, device = len(data), device_of(model)
+    if ranks.count > 1:
+        settings = {"sampler": sampler, "batch_size": batch_size, "budget": budget, "unit": unit, "epochs": epochs}
+        ranks.agree({"dataset": f"{n} examples, {fingerprint(*data.peek())}", **settings, "seed": seed})
+    ranks.slice(batch_size)
+    if ranks.count > 1 and unit == "seconds":
+        raise InputError("unit='seconds' is not for several ranks, whose clocks differ: use backward or cost")
     method = samplers.create(sampler)
     method.check(budget=budget, unit=unit, epochs=epochs, batch_size=batch_size)
     limit = Budget.of_run(budget, unit, n=n, epochs=epochs, batch_size=batch_size)
-    image, target = data.peek()
+    image, label = data.peek()
+    asked = Called(model.module if ranks.group else model)  # type: ignore[arg-type]
+    if method.price > 1 and isinstance(image, Named):
+        raise InputError(
+            f"sampler={sampler!r} takes gradients an example, which inputs by name do not give: give one tensor"
+        )
     classes = 0
-    if has_classes(target):
-        logits = asked_first(model, image, device)
+    if has_classes(label):
+        logits = asked_first(asked, image, device)
         check_logits(logits, len(image[:2]))
         classes = logits.shape[1]
-        check_labels(target, classes)
+        check_labels(label, classes)
     elif method.needs_labels:
         raise InputError(
-            f"sampler={sampler!r} needs classes, but the dataset's targets are {target.dtype} of shape "
-            f"{tuple(target.shape)}: give class ids as integers or rows that sum to 1, or use a sampler such as unif"
+            f"sampler={sampler!r} needs classes, but the dataset's targets are {label.dtype} of shape "
+            f"{tuple(label.shape)}: give class ids as integers or rows that sum to 1, or use a sampler such as unif"
         )
-    label = read_target(target, classes)[0] if len(target) == n else torch.full((n,), -1)
-    method.bind(label=label.to(device), budget=limit, epochs=epochs, batch_size=batch_size, seed=seed)
+    known = read_target(label, classes)[0] if len(label) == n else torch.full((n,), -1)
+    method.bind(label=known.to(device), budget=limit, epochs=epochs, batch_size=batch_size, seed=seed)
     meter = Meter()
     prepare = OwnProxy(proxy, data, meter, classes=classes, batch_size=batch_size, seed=seed, device=device)
     if proxy is None:
         method.prepare(prepare)  # now, so that a sampler that asks it is refused now
     walk = Walk(method, limit, meter, n, seed, device)
-    ids = classes > 0 and not target.is_floating_point()
-    examples = Examples(walk, method, batch_size, data, classes, ids)
-    return BudgetedLoader(model, examples, limit, prepare, clock)
+    ids = classes > 0 and not label.is_floating_point()
+    examples = Examples(walk, method, batch_size, data, classes, ids, target)
+    return BudgetedLoader(model, asked, examples, limit, prepare, ranks, clock)
 
 
 WORKERS = 1024  # processes
@@ -102,20 +121,30 @@ WORKERS = 1024  # processes
 class BudgetedLoader:
     """Iterate over it to train; it ends at the first step at or past the budget. Made by `wrap`.
 
-    t: progress; meter: passes, steps and seconds so far; history.counts (N,): how often each example was trained;
-    batch: what was handed out last, e.g. `batch.index`. Leaving the loop and entering it again goes on.
+    t: progress; meter: passes, steps and seconds so far, of all ranks together; history.counts (N,): how often each
+    example was trained; batch: what was handed out last, e.g. `batch.index`. Leaving the loop and entering it again
+    goes on.
     """
 
     def __init__(
-        self, model: nn.Module, examples: Examples, budget: Budget, proxy: OwnProxy, clock: Callable[[], float]
+        self,
+        model: nn.Module,
+        asked: nn.Module,
+        examples: Examples,
+        budget: Budget,
+        proxy: OwnProxy,
+        ranks: Ranks,
+        clock: Callable[[], float],
     ):
-        self.model, self.examples, self.budget, self.proxy = model, examples, budget, proxy
-        self.sampler, self.meter = examples.sampler, proxy.meter
+        self.model, self.asked, self.examples, self.budget, self.proxy = model, asked, examples, budget, proxy
+        self.sampler, self.meter, self.ranks = examples.sampler, proxy.meter, ranks
         self.acting, device = examples.walk.acting, examples.walk.rows.device
         self.history = History(examples.walk.n, device)
         self.watch = Stopwatch(self.meter.seconds, device, clock)
         self.batch: Batch | None = None
-        self.reduced = True
+        self.reduced = True  # that batch
+        self.whole: Batch | None = None  # of the step at hand, of all ranks and parts
+        self.told: list[tuple[Tensor, Tensor]] = []  # logits and losses of its parts, so far
 
     @property
     def t(self) -> float:
@@ -133,21 +162,49 @@ class BudgetedLoader:
             raise TypeError(f"the number of steps is not known beforehand for unit={self.budget.unit!r}: use loader.t")
         return -(-self.budget.examples // self.examples.batch_size)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[Any]:
+        for parts in self._steps(1):
+            yield from parts
+
+    def accumulate(self, parts: int) -> Iterator[Iterator[Any]]:
+        """As iterating, but each batch comes in so many parts, for batches that the memory does not hold at once.
+
+            for parts in loader.accumulate(4):
+                for image, target in parts:
+                    logits = model(image)
+                    loader.reduce(loss(logits, target), logits).backward()
+                optimizer.step()
+                optimizer.zero_grad()
+
+        The gradients of the parts add up to that of the batch; what is chosen and counted is the same. InputError for a
+        sampler that compares the losses of a whole batch.
+        """
+        parts = typed("parts", parts, int)
+        rows = self.examples.batch_size // self.ranks.count
+        if not 1 <= parts <= rows:
+            raise InputError(f"parts={parts} must be from 1 to the {rows} examples of a batch")
+        if parts > 1 and type(self.sampler).reduce is not Sampler.reduce:
+            name = type(self.sampler).__name__
+            raise InputError(
+                f"{name} compares the losses of a whole batch, which parts={parts} tears apart: set it to 1"
+            )
+        return self._steps(parts)
+
+    def _steps(self, parts: int) -> Iterator[Iterator[Any]]:
         # Not kept: in a cycle of references the workers would be left to a late and slow end.
-        score = Scorer(self.model, self.meter, self._scoring)
+        score = scorer(self.ranks, self.asked, self.meter, self._scoring)
         try:
             if self.epoch < 0 and self.proxy.make is not None:
                 self.watch.switch("prepare")
                 self.sampler.prepare(self.proxy)
+                self.ranks.same(self.sampler.state_dict().values(), self.history.counts.device)
             while self.t < 1:
                 self.watch.switch("train")
-                if self.reduced:
-                    self.batch = self.examples.batch(self.t, score)
-                    self.reduced = False
-                assert self.batch is not None
-                yield self.batch.image, self.examples.given_target(self.batch)
-                if not self.reduced:
+                if self.whole is None:
+                    self.whole = self.examples.batch(self.t, score)
+                self.told = []
+                yield self._parts(self.whole.take(self.ranks.slice(len(self.whole))), parts)
+                if self.whole is not None:
                     raise InputError(
                         "a batch was left without loader.reduce(loss, logits): call it once for each batch, "
                         "it weights the losses and counts the step"
@@ -158,6 +215,11 @@ class BudgetedLoader:
         finally:
             self.watch.switch(None)
             self.watch.settle()
+
+    def _parts(self, mine: Batch, parts: int) -> Iterator[Any]:
+        for rows in torch.arange(len(mine)).tensor_split(min(parts, len(mine))):
+            self.batch, self.reduced = mine.take(slice(int(rows[0]), int(rows[-1]) + 1)), False
+            yield self.examples.given(self.batch)
 
     def rate(self, schedule: Callable[[float], float]) -> float:
         """The factor of the learning rate for the batch handed out, as the sampler wants it; ask before `reduce`.
@@ -186,20 +248,35 @@ class BudgetedLoader:
             )
         if self.examples.classes:
             check_logits(logits, rows)
+        self.reduced = True
+        self.told.append((logits.detach(), loss.detach()))
+        whole = self.whole
+        assert whole is not None
+        done, mine = sum(len(told) for _, told in self.told), len(whole) // self.ranks.count
+        if done < mine:
+            return self._weighted(loss, batch.weight, rows / mine)
+        seen, losses = (self.ranks.gather(torch.cat(parts)) for parts in zip(*self.told, strict=True))
         # One synchronisation a step: the run stops before the optimizer spoils the parameters.
-        wrong = ~loss.detach().isfinite()
+        wrong = ~losses.isfinite()
         if wrong.any():
             raise Diverged(
                 f"the loss is not a finite number at step {self.meter.steps} (t={self.t:.3f}) for the examples "
-                f"{batch.index[wrong].tolist()[:10]}: try a learning rate a tenth as large, or look at their values"
+                f"{whole.index[wrong].tolist()[:10]}: try a learning rate a tenth as large, or look at their values"
             )
-        scalar = self.sampler.reduce(loss, batch.weight)
-        self.acting.reduced(self.sampler.heard(), rows)
-        self.sampler.update(Outcome(batch, logits.detach(), loss.detach()))
-        self.meter.trained(rows)
-        self.history.see(batch.index)
-        self.reduced = True
+        if rows == mine:
+            scalar = self.ranks.share(loss, lambda loss: self.sampler.reduce(loss, whole.weight))
+            self.acting.reduced(self.sampler.heard(), len(whole))
+        else:
+            scalar = self._weighted(loss, batch.weight, rows / mine)
+        self.sampler.update(Outcome(whole, seen, losses))
+        self.meter.trained(len(whole))
+        self.history.see(whole.index)
+        self.whole = None
         return scalar
+
+    def _weighted(self, loss: Tensor, weight: Tensor, share: float) -> Tensor:
+        """Of a part of the batch, which has this share of its rows."""
+        return share * self.sampler.reduce(loss, weight)
 
     @contextmanager
     def evaluation(self) -> Iterator[None]:
@@ -221,7 +298,7 @@ class BudgetedLoader:
 
     def state_dict(self) -> dict[str, Any]:
         """All that the rest of the run depends on beside the user's model, optimizer and random state."""
-        waiting = None if self.reduced or self.batch is None else self.batch.columns()
+        waiting = None if self.whole is None else plain(self.whole.columns())
         return {
             "sampler": self.sampler.state_dict(),
             "examples": self.examples.state_dict(),
@@ -237,40 +314,5 @@ class BudgetedLoader:
             raise InputError(f"the state is of a run on {given} examples, this dataset has {n}: wrap the same data")
         for name in ("sampler", "examples", "meter", "history"):
             getattr(self, name).load_state_dict(state[name])
-        self.reduced = state["batch"] is None
-        self.batch = None if self.reduced else Batch(**state["batch"])
-
-
-def device_of(model: nn.Module) -> torch.device:
-    first = next(chain(model.parameters(), model.buffers()), None)
-    return torch.device("cpu") if first is None else first.device
-
-
-def check_model(model: Any) -> None:
-    """InputError unless it is a torch model."""
-    if not isinstance(model, nn.Module):
-        raise InputError(f"model is a {type(model).__name__}: give a torch.nn.Module that returns logits (b, C)")
-
-
-def asked_first(model: nn.Module, image: Tensor, device: torch.device, name: str = "dataset") -> Any:
-    """The model's output for the first two examples. InputError if it cannot take them."""
-    what = f"the model cannot take an input of shape {tuple(image.shape[1:])}, {image.dtype}, from {name}"
-    with guard(what, "change the model or the input"):
-        return ask(model, image[:2].to(device))
-
-
-def ask(model: nn.Module, image: Tensor) -> Any:
-    """The model's output in eval mode, without gradient and without a trace."""
-    with buffers_kept(model), eval_mode(model), torch.no_grad():
-        return model(image)
-
-
-@contextmanager
-def buffers_kept(model: nn.Module) -> Iterator[None]:
-    """Restores buffers that change: a user's module may count its calls even in eval mode."""
-    before = [(buffer, buffer._version, buffer.clone()) for buffer in model.buffers()]
-    yield
-    with torch.no_grad():
-        for buffer, version, value in before:
-            if buffer._version != version:
-                buffer.copy_(value)
+        self.whole = None if state["batch"] is None else Batch(**packed(state["batch"]))
+        self.batch, self.reduced, self.told = self.whole, self.whole is None, []

@@ -9,8 +9,10 @@ from torch import Tensor, nn
 from iskit.budget import Meter
 from iskit.errors import Diverged, InputError
 from iskit.own.examples import Source, read_target, sizes
-from iskit.randomness import Stream, generator, permutation
+from iskit.own.named import Called
+from iskit.randomness import Stream, permutation
 from iskit.samplers import ProxyRun
+from iskit.training.proxy import Trace, seed_of
 from iskit.training.scorer import check_logits, eval_mode, penultimate
 
 LR = 1e-3  # of Adam: a rate that suits most models, as nothing is known of them
@@ -36,10 +38,9 @@ class OwnProxy:
     ):
         self.make, self.data, self.meter, self.classes = make, data, meter, classes
         self.batch_size, self.device = batch_size, device
-        # A seed of its own: the proxy does not share the run's shuffles.
-        self.seed = int(generator(seed, Stream.PROXY, 0).integers(2**32))
+        self.given_seed = seed
 
-    def __call__(self, model: str, epochs: int, train: Tensor, held: Tensor | None = None) -> ProxyRun:
+    def __call__(self, model: str, epochs: int, train: Tensor, held: Tensor | None = None, number: int = 0) -> ProxyRun:
         if self.make is None:
             raise InputError(
                 "the sampler trains small models before the run: give wrap the argument proxy, a function without "
@@ -47,9 +48,10 @@ class OwnProxy:
             )
         if self.classes == 0:
             raise InputError("the sampler trains small models before the run, which needs classes: use another one")
+        self.seed = seed_of(self.given_seed, number)
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(self.seed)
-            return self._train(self.make().to(self.device), epochs, train, held)
+            return self._train(Called(self.make()).to(self.device), epochs, train, held)
 
     @property
     def origin(self) -> Tensor:
@@ -57,7 +59,7 @@ class OwnProxy:
 
     def _train(self, network: nn.Module, epochs: int, train: Tensor, held: Tensor | None) -> ProxyRun:
         optimizer = torch.optim.Adam(network.parameters(), LR)
-        correct = torch.zeros(epochs, len(train), dtype=torch.bool, device=self.device)
+        trace = Trace(epochs, len(train), self.classes, self.device)
         # Even batches, none smaller than batch_size: batch norm has no variance of a last one of one example.
         parts = max(1, len(train) // self.batch_size)
         best: ProxyRun | None = None
@@ -72,17 +74,17 @@ class OwnProxy:
                 F.cross_entropy(logits, label).backward()
                 optimizer.step()
                 optimizer.zero_grad()
-                correct[epoch, rows] = logits.argmax(1) == label
+                trace.see(epoch, rows, logits.detach(), label)
             self.meter.prepared += 3 * len(train)
             if held is not None or epoch == epochs - 1:
-                answer = self._ask(network, train if held is None else held, correct)
+                answer = self._ask(network, train if held is None else held, trace)
                 if (mean := answer.loss.mean().item()) < lowest:
                     lowest, best = mean, answer
         if best is None:  # no mean was a number: NaN is below nothing
             raise Diverged("the loss of the proxy model is not a finite number: choose another one")
         return best
 
-    def _ask(self, network: nn.Module, index: Tensor, correct: Tensor) -> ProxyRun:
+    def _ask(self, network: nn.Module, index: Tensor, trace: Trace) -> ProxyRun:
         logits, labels = [], []
         with penultimate(network) as feature, eval_mode(network), torch.no_grad():
             for image, label in self._fetch(index, sizes(len(index), self.batch_size, self.batch_size), 0):
@@ -92,7 +94,7 @@ class OwnProxy:
         self.meter.prepared += len(index)
         given = torch.cat(logits).float()
         loss = F.cross_entropy(given, torch.cat(labels), reduction="none")
-        return ProxyRun(correct, loss, given, torch.cat(feature))
+        return ProxyRun(loss=loss, logits=given, feature=torch.cat(feature), **trace.kept)
 
     def _fetch(self, index: Tensor, sizes: list[int], epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         for image, target in self.data.fetch(index, sizes, epoch):

@@ -5,14 +5,14 @@ an epoch (`plan`), over candidates once a step (`select`), over the batch once a
 """
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from iskit.budget import Budget
+from iskit.budget import Budget, Volume
 from iskit.registry import Registry
 
 
@@ -77,6 +77,9 @@ class Score(Protocol):
     def __call__(self, pool: Batch) -> Tensor:
         """Logits (m, K)."""
 
+    def feature(self, pool: Batch) -> tuple[Tensor, Tensor]:
+        """Logits (m, K), and what the last linear layer is given, (m, D); for the same price."""
+
     def gradient_norm(self, pool: Batch) -> Tensor:
         """(m,): norm of each row's own gradient; three times the price, for small models."""
 
@@ -88,12 +91,25 @@ class ProxyRun:
     correct (epochs, m) bool: whether it got each of the m examples it trained right, as it trained them;
     loss (k,), logits (k, K), feature (k, D) float32: of the k examples it was asked about, as they are, without
     augmentation; loss is the cross-entropy, feature what the last linear layer is given.
+    Of each epoch and example, as it trained them, (epochs, m) float32, p the probabilities and y the true class:
+    prob p_y; margin and logit_margin: p_y less the highest other one, and so of the logits; error ||p - one_hot(y)||_2;
+    change: sum over classes |p (log p - log p')|, p' the example's of the epoch before, 0 in the first.
     """
 
     correct: Tensor
     loss: Tensor
     logits: Tensor
     feature: Tensor
+    prob: Tensor
+    margin: Tensor
+    logit_margin: Tensor
+    error: Tensor
+    change: Tensor
+
+    def first(self, epochs: int) -> "ProxyRun":
+        """The same run as it had trained for so many epochs; loss, logits and feature stay those of its end."""
+        traces = ("correct", "prob", "margin", "logit_margin", "error", "change")
+        return replace(self, **{name: getattr(self, name)[:epochs] for name in traces})
 
 
 class Proxy(Protocol):
@@ -101,13 +117,15 @@ class Proxy(Protocol):
 
     origin (N,) int64: a number that an example shares with its copies, consecutive from 0.
     It is asked about the examples `held` (k,), at the epoch of their lowest mean loss, or else at its end about those
-    it trained.
+    it trained. number: of the model, each trained from a seed of its own.
     """
 
     @property
     def origin(self) -> Tensor: ...
 
-    def __call__(self, model: str, epochs: int, train: Tensor, held: Tensor | None = None) -> ProxyRun: ...
+    def __call__(
+        self, model: str, epochs: int, train: Tensor, held: Tensor | None = None, number: int = 0
+    ) -> ProxyRun: ...
 
 
 class Sampler:
@@ -121,6 +139,7 @@ class Sampler:
     epochs_apart = False  # True if examples of two epochs are not to be mixed with each other
     price = 1  # forward passes that scoring a candidate costs, if `select` scores any
     needs_parts = False  # True if `finish` reads what mixed rows are made of: then batches carry their parts
+    volume: Volume = "constant"  # how `size` goes over the epochs; of those that heed it, an option
     told: tuple[Tensor | float, ...] = ()  # in a tuple: what is told is no state
     n: int
     label: Tensor
@@ -150,6 +169,10 @@ class Sampler:
         size: how many examples this epoch may train if the budget is to last for all epochs.
         """
         return None
+
+    def trained_before(self, epoch: int) -> int:
+        """How many of the walks before this one train; the others only score."""
+        return epoch
 
     def candidates(self) -> int:
         """How many augmented candidates the next `select` wants to see."""

@@ -8,7 +8,8 @@ rule: s_i = ||softmax(z_i) - target_i||_2, the norm of d loss_i / d logits; g = 
   tau = sqrt(n sum(g^2)) smoothed by 0.9 tau + 0.1 tau_new from 0, else uniform batches, whose own scores feed tau.
   tau_min = (presample + 3) / 3. Under mixing the score is that of the mixed row
 differs: presample 3 and its tau_min where the paper's CIFAR runs take 5 and 1.5; while off, score="full" feeds tau from
-  the bound, for exact norms cost a backward pass. form: the authors' library; k: arXiv 1706.00043, biased on purpose
+  the bound, for exact norms cost a backward pass. form and smooth: the authors' library; k: arXiv 1706.00043, biased on
+  purpose
 neutral: presample=1
 """
 
@@ -60,7 +61,8 @@ FORMS = {
 class GradientNorm(Sampler):
     """presample: candidates a row; tau_min: where to switch on, None as the form says; score: the bound, the loss
     or the exact norm (small models); form: what a step holds constant; k: exponent of the weights, 1 is unbiased,
-    below it the hard rows count more; control: permute the scores among the candidates."""
+    below it the hard rows count more; smooth: added to the scores before they are normalised, the more the nearer to
+    uniform; control: permute the scores among the candidates."""
 
     needs_labels = True
 
@@ -72,8 +74,11 @@ class GradientNorm(Sampler):
         score: Literal["gnorm", "loss", "full"] = "gnorm",
         form: Literal["presample", "constant_time", "constant_variance"] = "presample",
         k: float = 1.0,
+        smooth: float = 0.0,
         control: bool = False,
     ):
+        if not smooth >= 0:
+            raise InputError(f"sampler option smooth={smooth!r} must be 0 (as scored) or above")
         if presample < 1:
             raise InputError(f"sampler option presample={presample} must be 1 (no choice) or above")
         if tau_min is not None and not tau_min >= 0:
@@ -81,6 +86,7 @@ class GradientNorm(Sampler):
         if not 0 <= k <= 1:
             raise InputError(f"sampler option k={k!r} must be between 0 (equal weights) and 1 (unbiased)")
         self.presample, self.form, self.k, self.control = presample, FORMS[form], k, control
+        self.smooth = smooth
         self.exact, self.by_logits = score == "full", cross_entropy if score == "loss" else bound
         self.tau_min = self.form.tau_min(presample) if tau_min is None else tau_min
         self.price = 3 if self.exact else 1
@@ -136,7 +142,7 @@ class GradientNorm(Sampler):
 
     def distribution(self, s: Tensor) -> Tensor:
         """(n,) float64 probabilities g from scores (n,), whose tau enters the running one."""
-        g = probability(s)
+        g = probability(s + self.smooth)
         self.tau.lerp_(tau(g).float(), 0.1)
         return g
 

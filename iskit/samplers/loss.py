@@ -26,6 +26,9 @@ class Loss(GradientNorm):
         tau_min: float | None = None,
         form: Literal["presample", "constant_time", "constant_variance"] = "presample",
         k: float = 1.0,
+        smooth: float = 0.0,
         control: bool = False,
     ):
-        super().__init__(presample=presample, tau_min=tau_min, score="loss", form=form, k=k, control=control)
+        super().__init__(
+            presample=presample, tau_min=tau_min, score="loss", form=form, k=k, smooth=smooth, control=control
+        )

@@ -11,45 +11,36 @@ differs: once an epoch instead of once a step, without replacement; recomputed l
 neutral: budget=1
 """
 
-from typing import Any
-
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from iskit.budget import Budget
+from iskit.budget import Volume
 from iskit.errors import InputError
 from iskit.randomness import Stream, permutation, uniform_all
-from iskit.samplers.base import Batch, Score, samplers
+from iskit.samplers.base import samplers
 from iskit.samplers.draw import permuted, ranking, successive
 from iskit.samplers.last_loss import LastLoss
+from iskit.samplers.recompute import Recompute
 
 
 @samplers.register("online_batch")
-class OnlineBatch(LastLoss):
+class OnlineBatch(Recompute, LastLoss):
     """pressure: how much likelier the first rank is than the last, at t = 0; recompute: after so many epochs comes a
-    walk over all examples that only refreshes their losses, 0 never; control: permute the losses."""
+    walk over all examples that only refreshes their losses, 0 never; volume: how an epoch's share of the examples
+    goes over the epochs, see unif; control: permute the losses."""
 
-    def __init__(self, *, pressure: float = 100.0, recompute: int = 0, control: bool = False):
+    def __init__(
+        self, *, pressure: float = 100.0, recompute: int = 0, volume: Volume = "constant", control: bool = False
+    ):
         if pressure < 1:
             raise InputError(f"sampler option pressure={pressure!r} must be at least 1, which draws uniformly")
         if recompute < 0:
             raise InputError(f"sampler option recompute={recompute} must be a number of epochs, or 0 for never")
-        self.pressure, self.recompute, self.control = pressure, recompute, control
+        self.pressure, self.recompute, self.volume, self.control = pressure, recompute, volume, control
         self.needs_labels = recompute > 0
 
-    def bind(self, *, label: Tensor, budget: Budget, epochs: int, batch_size: int, seed: int) -> None:
-        super().bind(label=label, budget=budget, epochs=epochs, batch_size=batch_size, seed=seed)
-        self.spent = torch.tensor(2**62)  # the first epoch that was too late for a walk that only scores; on the host
-
     def plan(self, t: float, epoch: int, size: int) -> Tensor | None:
-        # A walk that cannot be paid whole is not begun. Before its end one more batch may be trained, and its last pool
-        # is paid whole, though some of its rows are of the next epoch.
-        price = self.n + 4 * self.batch_size
-        if self.recompute and self.only_scores(epoch) and not self.budget.affords(t, price):
-            self.spent.clamp_(max=epoch)
-        if size >= self.n or (self.recompute and self.only_scores(epoch)):
+        if self.scores(t, epoch) or size >= self.n:
             return None
         loss = permuted(self.loss, self.seed, epoch) if self.control else self.loss
         # Trap: ranked by position, ties (before the first epoch, all) would favour the head of the data set.
@@ -67,19 +58,5 @@ class OnlineBatch(LastLoss):
         share = self.pressure ** ((t - 1) * rank / self.n)
         return share / share.sum()
 
-    def only_scores(self, epoch: Any) -> Any:
-        """Whether an epoch (int), or each of several (array), is a walk that trains nothing."""
-        return (epoch % (self.recompute + 1) == self.recompute) & (epoch < int(self.spent))
-
-    def select(self, pool: Batch, score: Score) -> tuple[Tensor, Tensor] | None:
-        if not self.recompute:
-            return None
-        scored = self.only_scores(pool.epoch.cpu().numpy())  # the pass's only wait for a GPU
-        if not scored.any():
-            return None
-        asked, trained = (
-            torch.from_numpy(np.flatnonzero(which)).to(self.device, non_blocking=True) for which in (scored, ~scored)
-        )
-        rows = pool.take(asked)
-        self.loss[rows.index] = F.cross_entropy(score(rows), rows.target, reduction="none")
-        return trained, pool.weight[trained]
+    def refresh(self, index: Tensor, loss: Tensor) -> None:
+        self.loss[index] = loss

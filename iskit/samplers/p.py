@@ -14,7 +14,7 @@ neutral: budget=1
 import torch
 from torch import Tensor
 
-from iskit.budget import Budget
+from iskit.budget import Budget, Volume
 from iskit.errors import InputError
 from iskit.randomness import Stream, uniform_all
 from iskit.samplers.base import Outcome, Sampler, samplers
@@ -24,8 +24,9 @@ from iskit.samplers.draw import permuted, successive
 @samplers.register("p", "p-SGD")
 class P(Sampler):
     """warmup: share of the run sampled uniformly; smooth: add the mean score to all; average: of all predictions
-    so far, else the last one; official: the warm-up of the published code, in epochs and one epoch short; control:
-    permute the scores among the examples."""
+    so far, else the last one; official: the warm-up of the published code, in epochs and one epoch short; volume:
+    how an epoch's share of the examples goes over the epochs, see unif; control: permute the scores among the
+    examples."""
 
     needs_labels = True
 
@@ -36,12 +37,13 @@ class P(Sampler):
         smooth: bool = True,
         average: bool = True,
         official: bool = False,
+        volume: Volume = "constant",
         control: bool = False,
     ):
         if not 0 <= warmup <= 1:
             raise InputError(f"sampler option warmup={warmup!r} must be a share of the run between 0 and 1")
         self.warmup, self.smooth, self.average = warmup, smooth, average
-        self.official, self.control = official, control
+        self.official, self.volume, self.control = official, volume, control
 
     def bind(self, *, label: Tensor, budget: Budget, epochs: int, batch_size: int, seed: int) -> None:
         super().bind(label=label, budget=budget, epochs=epochs, batch_size=batch_size, seed=seed)

@@ -24,9 +24,43 @@ from iskit.randomness import Stream, generator, permutation
 from iskit.samplers import ProxyRun
 from iskit.training.scorer import penultimate
 
-VERSION = 1  # of the recipe below; part of the cache's key
+VERSION = 2  # of the recipe and what is kept of it part of the cache's key
 LR, MOMENTUM, WEIGHT_DECAY = 0.1, 0.9, 5e-4  # SGD, the rate falling to 0 in a straight line
 EVAL_BATCH = 2000
+EPS = 1e-8  # in a logarithm: a probability may be 0 in float32
+
+
+def seed_of(seed: int, number: int) -> int:
+    """A proxy's own: it shares neither first weights nor shuffles nor crops with the run, nor with another proxy."""
+    return int(generator(seed, Stream.PROXY, number).integers(2**32))
+
+
+class Trace:
+    """What `ProxyRun` tells of each epoch, (epochs, n) a name in `kept`: never (epochs, n, classes)."""
+
+    def __init__(self, epochs: int, n: int, classes: int, device: torch.device):
+        numbers = ("prob", "margin", "logit_margin", "error", "change")
+        self.kept = {name: torch.zeros(epochs, n, device=device) for name in numbers}
+        self.kept["correct"] = torch.zeros(epochs, n, dtype=torch.bool, device=device)
+        self.last = torch.zeros(n, classes, device=device)  # the probabilities of the epoch before
+
+    def see(self, epoch: int, rows: Tensor, logits: Tensor, label: Tensor) -> None:
+        """The logits (b, K) with which the rows (b,) of these classes were trained."""
+        logits = logits.float()
+        p, own = logits.softmax(1), label[:, None]
+        prob = p.gather(1, own).squeeze(1)
+        kept = {
+            "correct": logits.argmax(1) == label,
+            "prob": prob,
+            "margin": prob - p.scatter(1, own, -torch.inf).amax(1),
+            "logit_margin": logits.gather(1, own).squeeze(1) - logits.scatter(1, own, -torch.inf).amax(1),
+            "error": (p - F.one_hot(label, p.shape[1])).norm(dim=1),
+        }
+        if epoch:
+            kept["change"] = (p * ((p + EPS).log() - (self.last[rows] + EPS).log())).abs().sum(1)
+        self.last[rows] = p
+        for name, value in kept.items():
+            self.kept[name][epoch, rows] = value
 
 
 class ProxyTrainer:
@@ -48,12 +82,11 @@ class ProxyTrainer:
     ):
         self.data, self.meter, self.batch_size, self.cache, self.clock = data, meter, batch_size, cache, clock
         self.given_seed = seed
-        # A seed of its own: the proxy shares neither first weights nor shuffles nor crops with the run.
-        self.seed = int(generator(seed, Stream.PROXY, 0).integers(2**32))
 
-    def __call__(self, model: str, epochs: int, train: Tensor, held: Tensor | None = None) -> ProxyRun:
+    def __call__(self, model: str, epochs: int, train: Tensor, held: Tensor | None = None, number: int = 0) -> ProxyRun:
         """Raises RuntimeError if the proxy's loss stops being a number."""
         made = False
+        self.seed = seed_of(self.given_seed, number)
 
         def make() -> dict[str, np.ndarray]:
             nonlocal made
@@ -71,6 +104,7 @@ class ProxyTrainer:
                 "rows": digest(rows),
                 "batch_size": self.batch_size,
                 "seed": self.given_seed,
+                "number": number,
                 "recipe": [LR, MOMENTUM, WEIGHT_DECAY],
                 "data": self._data_key,
                 "version": VERSION,
@@ -83,7 +117,7 @@ class ProxyTrainer:
         if not made:
             self.meter.seconds["prepare"] += float(arrays["seconds"])
         device = self.data.label.device
-        return ProxyRun(*(torch.from_numpy(arrays[f.name]).to(device) for f in fields(ProxyRun)))
+        return ProxyRun(**{f.name: torch.from_numpy(arrays[f.name]).to(device) for f in fields(ProxyRun)})
 
     @property
     def origin(self) -> Tensor:
@@ -112,7 +146,7 @@ class ProxyTrainer:
         optimizer = torch.optim.SGD(model.parameters(), LR, MOMENTUM, weight_decay=WEIGHT_DECAY, fused=True)
         # Even parts: a last batch of one example would have no variance to normalise by.
         parts = max(1, round(len(train) / self.batch_size))
-        correct = torch.zeros(epochs, len(train), dtype=torch.bool, device=device)
+        trace = Trace(epochs, len(train), len(data.classes), device)
         answer: dict[str, Tensor] = {}
         lowest = torch.inf
         for epoch in range(epochs):
@@ -126,7 +160,7 @@ class ProxyTrainer:
                 F.cross_entropy(logits, data.label[index]).backward()
                 optimizer.step()
                 optimizer.zero_grad()
-                correct[epoch, rows] = logits.argmax(1) == data.label[index]
+                trace.see(epoch, rows, logits.detach(), data.label[index])
                 cost.trained(len(rows))
             if held is not None or epoch == epochs - 1:
                 asked = train if held is None else held
@@ -136,7 +170,7 @@ class ProxyTrainer:
                     lowest, answer = mean, latest
         if not answer:
             raise RuntimeError(f"the loss of the proxy {spec!r} is not a finite number: choose another proxy model")
-        arrays = {name: tensor.cpu().numpy() for name, tensor in {"correct": correct, **answer}.items()}
+        arrays = {name: tensor.cpu().numpy() for name, tensor in {**trace.kept, **answer}.items()}
         return {**arrays, "cost": np.array(cost.cost), "seconds": np.array(self.clock() - start)}
 
     @contextmanager

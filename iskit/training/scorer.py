@@ -36,8 +36,19 @@ class Scorer:
 
     def __call__(self, pool: Batch) -> Tensor:
         """Logits (m, K) float32."""
+        return self._answer(self.infer, pool)
+
+    def feature(self, pool: Batch) -> tuple[Tensor, Tensor]:
+        """Logits (m, K) and features (m, D), see `penultimate`, float32. InputError if the model has none such."""
+        with penultimate(self.model) as given:
+            found = self._answer(partial(logits, self.model), pool)  # a captured step would not call the hook
+        if len(given) != 1 or given[0].ndim != 2 or len(given[0]) != len(pool):
+            raise InputError("the model's last linear layer is not given one row an example: choose another sampler")
+        return found, given[0]
+
+    def _answer(self, infer: Callable[[Tensor], Tensor], pool: Batch) -> Tensor:
         with self.around():
-            found = self.infer(pool.image)
+            found = infer(pool.image)
         check_logits(found, len(pool))
         self.meter.scored(len(pool))
         if found.device.type == "cpu":  # a GPU would have to be waited for: there the loss tells, a step later
@@ -95,7 +106,7 @@ def penultimate(model: nn.Module) -> Iterator[list[Tensor]]:
     """Collects what the last linear layer is given, one (m, D) float32 a forward pass. InputError if there is none."""
     linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
     if not linear:
-        raise InputError("the proxy model has no linear layer, whose input would be the feature: give it one")
+        raise InputError("the model has no linear layer, whose input would be the feature: give it one")
     given: list[Tensor] = []
     hook = linear[-1].register_forward_pre_hook(lambda _, inputs: given.append(inputs[0].float()))
     try:

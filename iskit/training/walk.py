@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from iskit.budget import Budget, Meter
+from iskit.budget import Budget, Meter, cumulated
 from iskit.errors import InputError
 from iskit.randomness import Stream, permutation
 from iskit.samplers import Batch, Sampler, Score
@@ -22,7 +22,12 @@ class Walk:
     """
 
     def __init__(self, sampler: Sampler, budget: Budget, meter: Meter, n: int, seed: int, device: torch.device):
+        if sampler.volume != "constant" and budget.unit == "seconds":
+            raise InputError(
+                f"sampler option volume={sampler.volume!r} needs a budget counted in examples: unit='seconds' is none"
+            )
         self.sampler, self.budget, self.meter, self.n, self.seed = sampler, budget, meter, n, seed
+        self.epochs = max(1, round(budget.full / n))
         self.epoch = -1
         self.position = 0
         self.rows = torch.empty(0, dtype=torch.int64, device=device)
@@ -48,8 +53,7 @@ class Walk:
         return index, torch.full_like(index, self.epoch), self.weight[taken]
 
     def _plan(self, t: float) -> None:
-        share = self.budget.share(self.meter)
-        size = round((self.epoch + 1) * self.n * share) - round(self.epoch * self.n * share)
+        size = self._size()
         order = permutation(self.seed, Stream.ORDER, self.epoch, self.n).to(self.rows.device)
         weight = self.sampler.plan(t, self.epoch, size)
         told = self.sampler.heard()
@@ -60,6 +64,16 @@ class Walk:
             self.weight = weight[self.rows]
         self.acting.plan(told, None if weight is None else self.weight)
         self.position = 0
+
+    def _size(self) -> int:
+        """How many examples this epoch may train: so rounded that all epochs together train the budget exactly."""
+        sampler, share = self.sampler, self.budget.share(self.meter)
+        constant = sampler.volume == "constant"  # where walks that only score were always counted too
+        done = self.epoch if constant else sampler.trained_before(self.epoch)
+        before, after = (
+            round(cumulated(sampler.volume, share, self.n, self.epochs, number)) for number in (done, done + 1)
+        )
+        return after - before
 
     def state_dict(self) -> dict[str, Any]:
         return {

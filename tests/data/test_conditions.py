@@ -207,7 +207,7 @@ def test_rho_keeps_a_copy_with_its_original(official):
             assert not set(data.row[train].tolist()) & set(data.row[held].tolist())
             assert len(train) + len(held) == len(data)
             empty = torch.empty(0)
-            return ProxyRun(empty, torch.ones(len(held)), empty, empty)
+            return ProxyRun(empty, torch.ones(len(held)), *[empty] * 7)
 
     sampler = samplers.create(f"rho(presample=2, official={official})")
     sampler.bind(label=data.label, budget=None, epochs=2, batch_size=8, seed=1)

@@ -109,7 +109,7 @@ def same(ours: list[Step], theirs: list[Step]) -> bool:
 def same_proxy(monkeypatch):
     """What a proxy would say, in the trainer's run and in ours."""
 
-    def answer(self, model, epochs, train, held=None):
+    def answer(self, model, epochs, train, held=None, number=0):
         draws = torch.Generator().manual_seed(1)
         k = len(train if held is None else held)
         return ProxyRun(
@@ -117,6 +117,10 @@ def same_proxy(monkeypatch):
             loss=torch.rand(k, generator=draws),
             logits=torch.randn(k, CLASSES, generator=draws),
             feature=torch.randn(k, 5, generator=draws),
+            **{
+                name: torch.rand(epochs, len(train), generator=draws)
+                for name in ("prob", "margin", "logit_margin", "error", "change")
+            },
         )
 
     monkeypatch.setattr(ProxyTrainer, "__call__", answer)
@@ -492,7 +496,7 @@ class Reshaping(nn.Module):
 @pytest.mark.parametrize(
     ("dataset", "settings", "message"),
     [
-        (Endless(), {}, r"dataset of type Endless has no length .* __len__ and __getitem__"),
+        (Endless(), {}, r"dataset is an IterableDataset, .* an order of its own.* __len__ and __getitem__"),
         (DataLoader(TensorDataset(X, Y)), {}, r"is a DataLoader: give the data set in it, loader.dataset"),
         (iter([]), {}, "has no length"),
         ((X.numpy(), Y.numpy()), {}, "dataset holds arrays: give tensors"),

@@ -2,13 +2,15 @@
 
 from math import sqrt
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from stepwise import Losses, bound_sampler, network, pool_of, small, trainer, within
 
 from iskit.data import Dataset
-from iskit.samplers import Batch, Outcome
+from iskit.errors import InputError
+from iskit.samplers import Batch, Outcome, samplers
 from iskit.samplers.gnorm import bound, constant_time, constant_variance, probability, tau, with_replacement
 from iskit.training.scorer import gradient_norm
 
@@ -205,3 +207,13 @@ def test_forms_with_smaller_batches_train_exactly_what_they_drew(data, form):
     assert all(rows == planned for rows, planned in sizes)
     assert min(sizes)[0] < 16
     assert run.meter.forward_only == sum(pools)
+
+
+def test_smooth_is_added_before_scores_are_normalised():
+    sampler = bound_sampler("gnorm(smooth=0.5)")
+    s = torch.tensor([0.1, 0.4, 2.0, 0.0])
+    expected = (s + 0.5).double().numpy() / (s + 0.5).double().numpy().sum()
+    np.testing.assert_allclose(sampler.distribution(s).numpy(), expected, rtol=1e-6)
+    assert sampler.tau.item() == pytest.approx(0.1 * np.sqrt(4 * (expected**2).sum()))
+    with pytest.raises(InputError, match=r"smooth=-0\.1"):
+        samplers.create("gnorm(smooth=-0.1)")

@@ -1,5 +1,6 @@
 """The samplers that choose once an epoch or once a run, and rho: laws, expectations, rules, preparations."""
 
+from dataclasses import fields
 from itertools import permutations
 from pathlib import Path
 from typing import Any, get_args
@@ -369,7 +370,7 @@ def test_control_has_the_scores_without_their_information(name: str):
 
 def proxy_run(**given: Tensor) -> ProxyRun:
     empty = torch.empty(0)
-    return ProxyRun(**{"correct": empty, "loss": empty, "logits": empty, "feature": empty} | given)
+    return ProxyRun(**dict.fromkeys((field.name for field in fields(ProxyRun)), empty) | given)
 
 
 def test_every_way_to_choose_a_subset_is_known():
@@ -454,11 +455,12 @@ class FakeProxy:
         self.calls: list[tuple[str, int, list[int], list[int] | None]] = []
         self.origin = torch.arange(n)
 
-    def __call__(self, model: str, epochs: int, train: Tensor, held: Tensor | None = None) -> ProxyRun:
+    def __call__(self, model: str, epochs: int, train: Tensor, held: Tensor | None = None, number: int = 0) -> ProxyRun:
         asked = train if held is None else held
         self.calls.append((model, epochs, train.tolist(), None if held is None else held.tolist()))
         logits = torch.stack([asked * 0.1, torch.zeros(len(asked)), torch.zeros(len(asked))], dim=1)
-        return ProxyRun(torch.ones(epochs, len(train), dtype=torch.bool), asked.float(), logits, logits)
+        right = torch.ones(epochs, len(train), dtype=torch.bool)
+        return ProxyRun(right, asked.float(), logits, logits, *[right.float()] * 5)
 
 
 @pytest.mark.parametrize("by", ["confidence", "entropy", "margin"])
