@@ -19,6 +19,7 @@ _HOME = {
     "InputError": "iskit.errors",
     "Run": "iskit.runs.run",
     "Sweep": "iskit.study.sweep",
+    "ask": "iskit.lessons.guess",
     "correct_of": "iskit.study.archive",
     "compare": "iskit.views.compare",
     "counts_of": "iskit.study.archive",

@@ -62,8 +62,8 @@ def findings(runs: pd.DataFrame | str) -> Findings:
     frame = results(runs) if isinstance(runs, str) else runs
     if frame.empty:
         return Findings([], [], [], ["Nothing is trained yet."])
-    which, notes = _judged(against(frame, **REFERENCE), frame)
-    how, more = _judged(against(frame[frame["sampler"] == REFERENCE["sampler"]], **PLAIN), frame)
+    which, notes = judged(against(frame, **REFERENCE), frame)
+    how, more = judged(against(frame[frame["sampler"] == REFERENCE["sampler"]], **PLAIN), frame)
     sentences = []
     if which:
         sentences.append(f"Which images? {told(which, 'sampler')}")
@@ -81,8 +81,8 @@ def arm(judgement: Judgement, number: int, key: str = "sampler") -> str:
     return str(judgement.contrast.arms[number][key])
 
 
-def _judged(contrasts: Sequence[Contrast], frame: pd.DataFrame) -> tuple[list[Judgement], list[str]]:
-    """The families that can be judged; why the others cannot."""
+def judged(contrasts: Sequence[Contrast], frame: pd.DataFrame) -> tuple[list[Judgement], list[str]]:
+    """The families that can be judged by these runs; why the others cannot."""
     found, notes = [], []
     for contrast in contrasts:
         try:

@@ -70,6 +70,12 @@ def compare(model: nn.Module, image: Tensor, target: Tensor, batch_size: int) ->
     return frame.rename_axis("score")
 
 
+def least(norm: Tensor, square: Tensor, b: int) -> Tensor:
+    """The smallest `variance` of all distributions, that of g proportional to the norm: by Cauchy and Schwarz
+    sum ||G||^2 / g >= (sum ||G||)^2 for any g that sums to 1. Shapes as there."""
+    return (norm.mean().square() - square) / b
+
+
 def variance(norm: Tensor, square: Tensor, g: Tensor, b: int) -> Tensor:
     """E ||sum_j G_j / (n g_j) / b - mean G||^2 for b rows j drawn by g (n,) with replacement.
 

@@ -15,10 +15,14 @@ from iskit.pages.notebook import hands
 View: TypeAlias = go.Figure | Styler
 
 
+class Steps(tuple[Any, ...]):
+    """Values to choose from, of which there is at least one, that a slider goes through."""
+
+
 def choose(make: Callable[..., View | str], **choices: Callable[[], list[Any]]) -> Callable[[], None]:
     """Shows `make(**choice)`: a dropdown for each choice; without hands what their first values make.
 
-    choices: functions that give the values to choose from. Returns a function that asks them again and draws anew.
+    choices: functions that give the values to choose from; of Steps a slider chooses. Returns a function that asks them again and draws anew.
     """
     if not hands():
         display(make(**{name: values()[0] for name, values in choices.items()}))
@@ -33,7 +37,7 @@ def chooser(
 ) -> tuple[ipw.Widget, Callable[[], None]]:
     """As `choose`, but shows nothing: the widget to show, and the function that draws anew."""
     output = ipw.Output()
-    dropdowns = {name: ipw.Dropdown(description=name) for name in choices}
+    dropdowns = {name: _control(name, values()) for name, values in choices.items()}
 
     def draw(_: Any = None) -> None:
         if any(widget.options and widget.value is None for widget in dropdowns.values()):
@@ -56,6 +60,15 @@ def chooser(
     for widget in dropdowns.values():
         widget.observe(draw, "value")
     return ipw.VBox([*dropdowns.values(), output]), renew
+
+
+def _control(name: str, values: list[Any] | Steps) -> ipw.Dropdown | ipw.SelectionSlider:
+    if isinstance(values, Steps):
+        return ipw.SelectionSlider(options=values, description=name, style={"description_width": "initial"}, layout=WIDE)
+    return ipw.Dropdown(description=name)
+
+
+WIDE = ipw.Layout(width="460px")
 
 
 def fill(output: ipw.Output, content: View | str | Exception | Any) -> None:

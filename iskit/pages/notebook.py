@@ -16,6 +16,7 @@ from iskit.runs.experiment import Experiment, check_names
 from iskit.runs.folder import told
 
 GRID = ("seeds",)  # what a sweep's settings know beyond an experiment's
+LESSON = (*GRID, "guess")  # and a page that asks a question
 
 
 def assignments(source: str) -> dict[str, Any]:
@@ -52,7 +53,7 @@ def settings() -> dict[str, Any]:
     shell = get_ipython()
     for source in shell.user_ns.get("In", []):
         if source.startswith("# Parameters"):  # papermill's own heading
-            check_names(assignments(source), also=GRID)
+            check_names(assignments(source), also=LESSON)
     known = {*Experiment.help(), *GRID}
     return {name: value for name, value in shell.user_ns.items() if name in known}
 

@@ -169,18 +169,26 @@ class Panel:
         choices: as in `choose`, but functions of the results: one may choose among what was trained.
         """
 
-        def made(**chosen: Any) -> View | str:
-            return make(self.frame, **chosen) if len(self.frame) else "Nothing trained yet: press Run above."
-
+        made = partial(self.view, make)
         of_results = {name: partial(self._choices, values) for name, values in choices.items()}
         if not self.hands:
             choose(made, **of_results)
             return
         # A cell that is run again makes its functions anew, of the same code.
-        key = (getattr(make, "__code__", make), *((name, getattr(v, "__code__", v)) for name, v in choices.items()))
+        of = (getattr(make, "__self__", None), getattr(make, "__code__", make))
+        key = (*of, *((name, getattr(v, "__code__", v)) for name, v in choices.items()))
         if key not in self.views:
             self.views[key] = chooser(made, of_results)
         display(self.views[key][0])
+
+    @property
+    def runs(self) -> pd.DataFrame:
+        """The finished runs that the views are of."""
+        return self.frame
+
+    def view(self, make: Callable[..., View], **chosen: Any) -> View | str:
+        """What `show` shows now."""
+        return make(self.runs, **chosen) if len(self.runs) else "Nothing trained yet: press Run above."
 
     def close(self) -> None:
         """Another takes its place."""
@@ -188,7 +196,7 @@ class Panel:
         self.asked.set()
 
     def _choices(self, values: Callable[[pd.DataFrame], list[Any]]) -> list[Any]:
-        return values(self.frame) if len(self.frame) else []
+        return values(self.runs) if len(self.runs) else []
 
     def _follow(self, sweep: Sweep) -> None:
         started = time.monotonic()
@@ -341,6 +349,10 @@ class Panel:
             found = found.assign(name=[Path(path).name for path in found["path"]]).set_index("name")
             found = found.loc[[name for name in names if name in found.index]].reset_index(drop=True)
         self.frame = found
+        self.renew()
+
+    def renew(self) -> None:
+        """Draws all views anew."""
         for _, renew in list(self.views.values()):
             renew()
 

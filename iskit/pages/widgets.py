@@ -13,7 +13,7 @@ from iskit.runs.run import Run
 _panels: dict[tuple[str, str], Panel] = {}  # that this kernel shows
 
 
-def _attached(face: str, settings: Mapping[str, Any], make: Callable[[], Panel]) -> Panel:
+def attached(face: str, settings: Mapping[str, Any], make: Callable[[], Panel]) -> Panel:
     """The panel that this kernel has for the study, as long as it trains or has these settings; else a new one."""
     key = (face, settings.get("study", Experiment().study))
     panel = _panels.get(key)
@@ -35,16 +35,20 @@ def _attached(face: str, settings: Mapping[str, Any], make: Callable[[], Panel])
 def grid_panel(settings: Mapping[str, Any]) -> Panel:
     """A panel for many runs: several samplers, budgets and augmentations at once. The one that this kernel has of the
     study, if it trains or has these settings: a cell that is run again starts no second training."""
-    return _attached("grid", settings, lambda: _grid_panel(settings))
+    return attached("grid", settings, lambda: _grid_panel(settings))
 
 
 def _grid_panel(settings: Mapping[str, Any]) -> Panel:
-    controls = {
+    return Panel(settings, grid_controls(settings), more_controls(settings))
+
+
+def grid_controls(settings: Mapping[str, Any]) -> dict[str, ipw.ValueWidget]:
+    """Of the settings of which many runs may have several values."""
+    return {
         "sampler": sampler_chips(settings["sampler"]),
         "budget": budget_chips(settings["budget"], settings.get("unit", "backward")),
         "augment": augment_chips(settings["augment"]),
     }
-    return Panel(settings, controls, more_controls(settings))
 
 
 def single(settings: Mapping[str, Any]) -> list[Experiment]:
@@ -56,7 +60,7 @@ def single(settings: Mapping[str, Any]) -> list[Experiment]:
 
 def run_panel(settings: Mapping[str, Any]) -> Panel:
     """A panel for one run; as with `grid_panel` the one that this kernel has."""
-    return _attached("run", settings, lambda: _run_panel(settings))
+    return attached("run", settings, lambda: _run_panel(settings))
 
 
 def _run_panel(settings: Mapping[str, Any]) -> Panel:

@@ -1,7 +1,7 @@
 """A study's judgements to look at: sentences, tables for console and Markdown, a figure a family, one data frame."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -232,9 +232,15 @@ def differences(frame: pd.DataFrame) -> go.Figure:
     at the same budget and all else, with the interval that holds for a family together. Filled: better or worse.
     """
     found = findings(frame)
+    return forest({"sampler": found.which, "augment": found.how}, found.notes, "What a choice or a look changes")
+
+
+def forest(compared: Mapping[str, Sequence[Judgement]], notes: Sequence[str], title: str) -> go.Figure:
+    """As `differences`, of any families: by the setting that their arms differ in. notes: what is said where there are
+    none."""
     figure, row, shown, heads = go.Figure(), 0, [], []
     ticks: dict[int, str] = {}
-    for key, families in {"sampler": found.which, "augment": found.how}.items():
+    for key, families in compared.items():
         for one in families:
             base = one.contrast.reference
             over = f"against {base[key]}" + (f", with {base['sampler']}" if key == "augment" else "")
@@ -266,13 +272,13 @@ def differences(frame: pd.DataFrame) -> go.Figure:
         tickvals=list(ticks), ticktext=list(ticks.values()), range=[row, -0.7], showgrid=False, zeroline=False
     )
     if not shown:
-        figure.add_annotation(text="<br>".join(found.notes) or "nothing to compare", showarrow=False)
+        figure.add_annotation(text="<br>".join(notes) or "nothing to compare", showarrow=False)
     left = 16 + 7 * max(map(len, ticks.values()), default=0)
     for head in heads:
         figure.add_annotation(x=0, xref="paper", xanchor="left", xshift=4 - left, showarrow=False, **head)
     seeds = {int(judged.seeds) for judged in shown}
     of = f", {max(seeds)} seed{'s' * (max(seeds) > 1)}" if seeds else ""
-    styled(figure, f"What a choice or a look changes{of}", 110 + 20 * max(row, 4), legend=False)
+    styled(figure, f"{title}{of}", 110 + 20 * max(row, 4), legend=False)
     return figure.update_layout(margin={"l": left, "t": 50}, title={"x": 0.005, "xref": "container"})
 
 

@@ -1,0 +1,155 @@
+"""Where importance sampling can be proved: the figures and findings of `dataset=toy`, `model=logistic`."""
+
+from dataclasses import dataclass
+from math import log
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from IPython.display import Markdown
+
+from iskit import files
+from iskit.data import datasets
+from iskit.judging import contrasts
+from iskit.judging.contrasts import REFERENCE
+from iskit.judging.findings import Checked
+from iskit.judging.verdict import Judgement, judge
+from iskit.lessons import stale
+from iskit.lessons.moments import Moments, moments
+from iskit.samplers import samplers as known
+from iskit.study.archive import history_of
+from iskit.views.plots import DASHES, PALETTE, ROW_HEIGHT, color, label, styled
+
+FRESH = "gnorm(score='full', presample=50, tau_min=0)"
+
+
+def samplers(study: str) -> list[str]:
+    """Uniform draws, those by fresh gradient norms, and by those of the first step: the last is a file beside the runs,
+    which anybody may read and change."""
+    folder = files.root() / "outputs" / study
+    folder.mkdir(parents=True, exist_ok=True)
+    source = Path(stale.__file__).read_text(encoding="utf-8")
+    file = folder / "stale.py"
+    if not file.exists():
+        files.write_text(file, source)
+    return ["unif", FRESH, f"./outputs/{study}/stale.py:Stale"]
+
+
+@dataclass(frozen=True)
+class Excess:
+    """The training loss above the least that is possible, of each sampler against uniform draws.
+
+    Of a hard point nothing can be learnt, so that it costs log 2 at best; of the others the loss can come as near to 0
+    as one likes.
+    """
+
+    def of(self, runs: pd.DataFrame, loss: Any) -> Any:
+        hard = datasets.create(runs["dataset"].iloc[0], files.root() / "data").hard
+        return loss - hard * log(2)
+
+    def judgement(self, frame: pd.DataFrame) -> Judgement:
+        """Ratios to uniform draws, over seeds. InputError without them."""
+        arms = [spec for spec in dict.fromkeys(frame["sampler"]) if spec != REFERENCE["sampler"]]
+        [contrast] = contrasts.read({"loss above the least": {"arms": {"sampler": arms}, "ratio": "sample_loss"}})
+        return judge(contrast, frame.assign(sample_loss=self.of(frame, frame["sample_loss"])))
+
+    def sentence(self, frame: pd.DataFrame) -> str:
+        return self.judgement(frame).sentence
+
+    def came(self, frame: pd.DataFrame) -> dict[str, int]:
+        """Of the stale scores, the last arm."""
+        row = self.judgement(frame).table.iloc[-1]
+        return {"worse" if row["low"] > 1 else "better" if row["high"] < 1 else "": 1}
+
+    def figure(self, frame: pd.DataFrame) -> go.Figure:
+        """Over the run: the median of the seeds, and their range."""
+        figure = go.Figure()
+        for number, (spec, runs) in enumerate(frame.groupby("sampler", sort=False)):
+            past = pd.concat([history_of(path) for path in runs["path"]])
+            past = past.assign(excess=self.of(runs, past["sample_loss"]), t=past["t"].round(2)).groupby("t")["excess"]
+            tint = PALETTE[number % len(PALETTE)] if ".py" in str(spec) else color(str(spec))
+            name = named(str(spec))
+            low, middle, high = past.min(), past.median(), past.max()
+            figure.add_scatter(
+                x=[*low.index, *high.index[::-1]], y=[*low, *high[::-1]], fill="toself", fillcolor=tint, opacity=0.15,
+                line_width=0, mode="lines", hoverinfo="skip", showlegend=False, legendgroup=name,
+            )  # fmt: skip
+            figure.add_scatter(x=middle.index, y=middle, name=name, legendgroup=name, line={"color": tint, "width": 3})
+        figure.update_yaxes(type="log", title_text="training loss above the least", exponentformat="power")
+        figure.update_xaxes(title_text="budget spent", tickformat=".0%")
+        return styled(figure, "What the variance costs: median and range over seeds", ROW_HEIGHT)
+
+
+def named(spec: str) -> str:
+    """A sampler as the page calls it."""
+    return {"unif": "uniform", known.canonical(FRESH): "fresh norms"}.get(
+        spec, "stale norms" if "Stale" in spec else label(spec)
+    )
+
+
+def variances(kept: Moments, age: int = 0, mix: float = 0.0) -> go.Figure:
+    """Over the run, by how much more or less the gradient varies than that of uniform draws."""
+    told, figure = kept.variances(age, mix), go.Figure()
+    by = "fresh norms" if not age else f"norms that are {age} moment{'s' * (age > 1)} old"
+    by += f", {mix:.0%} drawn uniformly" if mix else ""
+    lines = {"bound": ("the least possible", "#222222", DASHES[2]), "drawn": (by, PALETTE[1], DASHES[0])}
+    for column, (name, tint, dash) in lines.items():
+        figure.add_scatter(
+            x=told["t"], y=told[column], name=name, mode="lines+markers", line={"color": tint, "dash": dash, "width": 3}
+        )
+    figure.add_hline(y=1, line={"color": color("unif"), "width": 2}, annotation_text="uniform draws")
+    figure.update_yaxes(type="log", title_text="variance, times that of uniform draws", range=[-1.5, 1.5])
+    figure.update_xaxes(title_text="budget spent", tickformat=".0%", range=[-0.02, 1.02])
+    return styled(figure, "How much the estimated gradient varies", 400).update_layout(
+        legend={"orientation": "h", "x": 0, "y": -0.25}
+    )
+
+
+def plane(kept: Moments, dataset: str, t: float = 1.0, age: int = 0) -> go.Figure:
+    """The points, as large as they are likely to be drawn."""
+    moment = int(np.argmin(np.abs(kept.t - t)))
+    data = datasets.create(dataset, files.root() / "data").load()
+    place = data.normalise(data.image).flatten(1)
+    times = (kept.probability(moment, age, 0.0) * len(data)).numpy()
+    figure = go.Figure()
+    for number, name in enumerate(data.classes):
+        here = (data.label == number).numpy()
+        figure.add_scatter(
+            x=place[here, 0], y=place[here, 1], mode="markers", name=name, opacity=0.6,
+            marker={"size": np.clip(4 * np.sqrt(times[here]), 1.5, 30), "color": PALETTE[number], "line_width": 0},
+            customdata=times[here], hovertemplate="drawn %{customdata:.2f} times as often as at random<extra></extra>",
+        )  # fmt: skip
+    figure.update_yaxes(scaleanchor="x", title_text="along the line between")
+    figure.update_xaxes(title_text="across it")
+    when = "now" if not age else f"{age} moments before"
+    return styled(figure, f"Drawn by the norms of {when}, at {kept.t[moment]:.0%} of the budget", 420)
+
+
+def gain(frame: pd.DataFrame) -> Markdown:
+    """By how much fresh norms lower the variance at the end of the run: of the shares of hard points, and measured."""
+    run = frame[frame["sampler"] == "unif"].to_dict("records")[0]
+    last = moments(run).variances().iloc[-1]
+    return Markdown(
+        f"At the end of a uniform run on {run['dataset']} the best distribution has {last['drawn']:.2f} times the variance "
+        f"of uniform draws: {1 / last['drawn']:.1f} times less."
+    )
+
+
+def check(frame: pd.DataFrame) -> Checked:
+    """Holds the closed form against itself and the runs against their budgets. AssertionError names what is wrong."""
+    run = frame[frame["sampler"] == "unif"].to_dict("records")[0]
+    kept = moments(run)
+    fresh = kept.variances()
+    assert np.allclose(fresh["bound"], fresh["drawn"]), "draws by fresh norms do not reach the bound"
+    for age in range(1, len(kept.t)):
+        assert (kept.variances(age)["drawn"] >= fresh["bound"] * (1 - 1e-9)).all(), f"age {age} goes below the bound"
+    over = frame["passes_backward"] - frame["budget"] * frame["epochs"] * frame["examples"]
+    assert ((over > -1) & (over <= frame["batch_size"])).all(), "a run did not end within one batch of its budget"
+    return Checked(
+        [
+            f"Draws by fresh norms reach the bound at all {len(fresh)} moments, and none by older ones goes below it.",
+            f"Each of the {len(frame)} runs ended within one batch of its budget.",
+        ]
+    )
