@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 
 from iskit.errors import InputError
 from iskit.study.archive import over_seeds
+from iskit.training.schedules import schedules as known
 from iskit.views.plots import ACCURACY, PALETTE, ROW_HEIGHT, color, dashes, label, styled
 
 # What a run may be said to have cost: column of `ledger` -> how the axis is named.
@@ -49,6 +50,16 @@ def accuracy_against(frame: pd.DataFrame, cost: str = "examples trained") -> go.
     figure.update_xaxes(title_text=COSTS[cost], rangemode="tozero", tickformat=".0%" if share else None)
     figure.update_yaxes(title_text=ACCURACY)
     return styled(figure, f"Accuracy against {cost}", 420)
+
+
+def budgets(frame: pd.DataFrame) -> list[float]:
+    """To choose from: those of runs that are not the full one."""
+    return sorted(set(frame.loc[frame["sampler"] != "sgd", "budget"]))
+
+
+def kinds(_: pd.DataFrame) -> list[str]:
+    """What an axis may count."""
+    return list(COSTS)
 
 
 def ledger(frame: pd.DataFrame, budget: float | None = None) -> go.Figure:
@@ -98,12 +109,48 @@ def _names(frame: pd.DataFrame) -> pd.Series:
     return frame.apply(lambda run: ", ".join([run["sampler"], *(f"{run[name]}" for name in also)]), axis=1)
 
 
+def schedules(budget: float = 0.2) -> go.Figure:
+    """The learning rate of schedules that know the budget, over the steps of the full run; dotted: the full run's,
+    which a run that merely stops early would follow."""
+    spent, figure = np.linspace(0, 1, 400, endpoint=False), go.Figure()
+    for number, name in enumerate(("step", "linear")):
+        rate = [known.partial(name)(float(t)) for t in spent]
+        for stretch, dash, whose in ((budget, "solid", ""), (1.0, "dot", ", of the full run")):
+            figure.add_scatter(
+                x=stretch * spent, y=rate, name=name + whose, mode="lines", opacity=1 if dash == "solid" else 0.5,
+                line={"color": PALETTE[number], "dash": dash, "width": 3},
+            )  # fmt: skip
+    figure.add_vline(x=budget, line={"color": "#222222", "width": 1})
+    figure.update_xaxes(title_text="examples trained, as a share of the full run's", tickformat=".0%", range=[0, 1])
+    figure.update_yaxes(title_text="learning rate, as a share of the highest")
+    return styled(figure, f"A budget of {budget:g}", 340)
+
+
+def preference(preference: float = 0.0, count: int = 200, draws: int = 3600) -> go.Figure:
+    """How often each of `count` images is drawn, on average, by a rule whose scores are the ranks to a power."""
+    score = (1 - (np.arange(count) + 0.5) / count) ** preference
+    share = score / score.sum()
+    entropy = -(share * np.log(share)).sum()
+    figure = go.Figure(go.Scatter(y=draws * share, mode="lines", fill="tozeroy", line_color=PALETTE[0]))
+    figure.add_hline(y=draws / count, line={"color": "#222222", "dash": "dot"}, annotation_text="all alike")
+    figure.update_xaxes(title_text="images, the most preferred first")
+    figure.update_yaxes(title_text="times trained", range=[0, 110])
+    told = f"H = {entropy:.2f}, {100 * entropy / np.log(count):.0f} % of log N: as varied as {np.exp(entropy):.0f} images"
+    return styled(figure, told, 320, legend=False)
+
+
+def datasets(frame: pd.DataFrame) -> list[str]:
+    """To choose from: those of the runs."""
+    return list(dict.fromkeys(frame["dataset"]))
+
+
 CONDITIONS = {"share_mislabelled": "mislabelled", "share_rare": "rare", "share_copy": "a copy"}
 
 
-def shares(frame: pd.DataFrame) -> go.Figure:
+def shares(frame: pd.DataFrame, data: str | None = None) -> go.Figure:
     """What share of what each sampler trained was mislabelled, of a rare class, a copy; uniform draws tell how many
     there are. A bar the mean over seeds, a line their range."""
+    frame = frame if data is None else frame[frame["dataset"] == data]
     kinds = [name for name in CONDITIONS if name in frame and frame[name].notna().any()]
     if not kinds:
         raise InputError("none of these data sets has wrong labels, rare classes or copies: give noise=0.2 or the like")

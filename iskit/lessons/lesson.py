@@ -45,8 +45,9 @@ def shipped_runs(study: str | Sequence[str] = (), **where: Any) -> pd.DataFrame:
     """Of the packed results in outputs/reference/ (and a study's own folder) those with these values; empty without."""
     for name in [study] if isinstance(study, str) else study:
         found = results(name)
-        if len(found):
-            found = found[found["path"].str.contains(".zip", regex=False)]
+        if found.empty:
+            continue
+        found = found[found["path"].str.contains(".zip", regex=False)]
         for key, values in where.items():
             found = found[found[key].isin(values if isinstance(values, list | tuple) else [values])]
         if len(found):

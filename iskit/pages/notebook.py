@@ -3,6 +3,7 @@
 import ast
 import os
 import warnings
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -45,15 +46,15 @@ def whole(notebook: Any) -> None:
         nbformat.validate(notebook)
 
 
-def settings() -> dict[str, Any]:
+def settings(also: Sequence[str] = ()) -> dict[str, Any]:
     """The settings of the notebook that calls: the variables of its parameters cell, checked for unknown names.
 
-    Papermill sets an unknown name without a word; such a name in its injected cell raises InputError here.
+    also: parameters of the notebook's own, which are no settings. Papermill sets an unknown name without a word; such a name in its injected cell raises InputError here.
     """
     shell = get_ipython()
     for source in shell.user_ns.get("In", []):
         if source.startswith("# Parameters"):  # papermill's own heading
-            check_names(assignments(source), also=LESSON)
+            check_names(assignments(source), also=[*LESSON, *also])
     known = {*Experiment.help(), *GRID}
     return {name: value for name, value in shell.user_ns.items() if name in known}
 

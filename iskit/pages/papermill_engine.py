@@ -28,7 +28,7 @@ from papermill.translators import PythonTranslator, papermill_translators
 
 from iskit.errors import InputError, shown, suggest
 from iskit.inputs import guard, typed
-from iskit.pages.notebook import GRID, LESSON, assignments, whole
+from iskit.pages.notebook import GRID, assignments, whole
 from iskit.pages.report import add_images
 from iskit.runs.experiment import Experiment, check_names
 from iskit.runs.grid import grid, kinds
@@ -57,7 +57,7 @@ class Engine(NBClientEngine):
     """`papermill NB OUT -f params.yaml --engine iskit`.
 
     A notebook's metadata say what its parameters are: `{"iskit": {"settings": "experiment"}}`, or `"grid"`, `"lesson"`, `"own"`:
-    names and types are those of its parameters cell.
+    names and types are those of its parameters cell, where a lesson has some of its own beside a grid's.
     The executed notebook's `metadata.iskit.status` is running, ok, refused, error, timeout, dead kernel or interrupted
     (by SIGTERM or Ctrl-C): papermill's own says "completed" of cells that never ran.
     """
@@ -245,8 +245,10 @@ def _check_grid(defaults: dict[str, Any], given: dict[str, Any]) -> None:
 
 
 def _check_lesson(defaults: dict[str, Any], given: dict[str, Any]) -> None:
-    check_names(given, also=LESSON)
-    _check_grid(*({name: value for name, value in some.items() if name != "guess"} for some in (defaults, given)))
+    own = {name: value for name, value in defaults.items() if name not in (*Experiment.help(), *GRID)}
+    check_names(given, also=[*GRID, *own])
+    _check_own(own, {name: value for name, value in given.items() if name in own})
+    _check_grid(*({name: value for name, value in some.items() if name not in own} for some in (defaults, given)))
 
 
 KINDS = {"own": _check_own, "experiment": _check_experiment, "grid": _check_grid, "lesson": _check_lesson}
