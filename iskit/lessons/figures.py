@@ -5,7 +5,6 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from iskit.errors import InputError
-from iskit.study.archive import over_seeds
 from iskit.training.schedules import schedules as known
 from iskit.views.plots import ACCURACY, PALETTE, ROW_HEIGHT, color, dashes, label, styled
 
@@ -63,7 +62,7 @@ def kinds(_: pd.DataFrame) -> list[str]:
 
 
 def ledger(frame: pd.DataFrame, budget: float | None = None) -> go.Figure:
-    """What each sampler spent at a budget, in passes of examples, a backward one counting two; the full run is 100 %."""
+    """What each sampler spent at a budget, in passes, a backward one counting two; the full run is 100 %."""
     runs = costs(frame)
     if budget is not None:
         runs = runs[(runs["budget"] == budget) | (runs["sampler"] == "sgd")]
@@ -135,7 +134,9 @@ def preference(preference: float = 0.0, count: int = 200, draws: int = 3600) -> 
     figure.add_hline(y=draws / count, line={"color": "#222222", "dash": "dot"}, annotation_text="all alike")
     figure.update_xaxes(title_text="images, the most preferred first")
     figure.update_yaxes(title_text="times trained", range=[0, 110])
-    told = f"H = {entropy:.2f}, {100 * entropy / np.log(count):.0f} % of log N: as varied as {np.exp(entropy):.0f} images"
+    told = (
+        f"H = {entropy:.2f}, {100 * entropy / np.log(count):.0f} % of log N: as varied as {np.exp(entropy):.0f} images"
+    )
     return styled(figure, told, 320, legend=False)
 
 
@@ -166,3 +167,27 @@ def shares(frame: pd.DataFrame, data: str | None = None) -> go.Figure:
         )  # fmt: skip
     figure.update_yaxes(title_text="share of what was trained", tickformat=".0%", rangemode="tozero")
     return styled(figure, "What they chose", ROW_HEIGHT + 40)
+
+
+def gain_by_budget(frame: pd.DataFrame) -> go.Figure:
+    """Of each look above the standard one at the same budget, sampler and seed: the mean, and a point a seed."""
+    runs = frame.set_index(["sampler", "budget", "seed"])
+    base = runs.loc[runs["augment"] == "standard", "accuracy"]
+    looks = [look for look in dict.fromkeys(frame["augment"]) if look != "standard"]
+    if base.empty or not looks:
+        raise InputError("augment: give the standard look and another one to hold against it")
+    figure = go.Figure()
+    for number, look in enumerate(looks):
+        gain = (runs.loc[runs["augment"] == look, "accuracy"] - base).dropna().reset_index()
+        mean = gain.groupby("budget")["accuracy"].mean()
+        tint = PALETTE[number % len(PALETTE)]
+        figure.add_scatter(
+            x=gain["budget"], y=gain["accuracy"], mode="markers", opacity=0.4, marker_color=tint, showlegend=False,
+            name=look, legendgroup=look,
+        )  # fmt: skip
+        figure.add_scatter(x=mean.index, y=mean, name=look, legendgroup=look, line={"color": tint, "width": 3})
+    figure.add_hline(y=0, line={"color": "#222222", "width": 1})
+    budgets = sorted(set(frame["budget"]))
+    figure.update_xaxes(type="log", title_text="budget", tickvals=budgets, ticktext=[f"{100 * b:g}%" for b in budgets])
+    figure.update_yaxes(title_text="accuracy above the standard look (points)")
+    return styled(figure, "What varying the looks gains", 420)

@@ -42,7 +42,7 @@ def ask(question: str, *choices: str, study: str = "", guess: str = "") -> "Gues
 
 
 class Guess:
-    """A question, and the answer that its reader gave: `choice`, None if he gave none; `made`: or would not give one."""
+    """A question and its reader's answer: `made`, whether he pressed a button; `choice`, None if it was Skip."""
 
     def __init__(self, question: str, choices: tuple[str, ...], folder: Path):
         self.question, self.choices = question, choices
@@ -124,4 +124,3 @@ class Beside:
     def _repr_markdown_(self) -> str:
         guess = f"**{self.choice}**: {self.held}" if self.choice else NONE
         return f"*{self.question}*\n\n- Your guess: {guess}.\n- What came out: {self.told}"
-

@@ -92,7 +92,9 @@ class Times:
         for one in self.families(frame):
             for arm, row in zip(one.contrast.arms, one.table.to_dict("records"), strict=True):
                 if arm["sampler"] == SPELLING["sampler"](self.of):
-                    answers += [[name for name, (low, high) in MULTIPLES.items() if row["low"] < high and row["high"] > low]]
+                    answers += [
+                        [name for name, (low, high) in MULTIPLES.items() if row["low"] < high and row["high"] > low]
+                    ]
         return dict(Counter(fits[0] if len(fits) == 1 else "" for fits in answers))
 
 

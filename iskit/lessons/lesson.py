@@ -18,7 +18,6 @@ from iskit.pages.controls import more_controls
 from iskit.pages.notebook import origin
 from iskit.pages.panel import Panel
 from iskit.pages.widgets import attached, grid_controls
-from iskit.runs.run import Run
 from iskit.study.archive import results
 
 FIRST = "Your guess first: answer the question above, or press Skip. Then the result appears here."
@@ -162,5 +161,3 @@ def labelled(shown: Any, frame: pd.DataFrame) -> Any:
     if isinstance(shown, go.Figure):
         return shown.update_layout(title_subtitle={"text": line, "font_size": 12})
     return Labelled(shown, f"{line[0].upper()}{line[1:]}. Run this page's own above.")
-
-

@@ -21,5 +21,7 @@ def promised(mixings: Sequence[str], seed: int) -> Checked:
         image, target = mixing.mix(painted, torch.eye(10)[label], number=0)
         error = (image.mean((1, 2, 3)) - target @ grey).abs().max().item()
         assert error < 1e-5, f"{spec}: mean grey differs from the target's by {error:.1e}"
-        lines.append(f"{spec}: rows sum to {target.sum(1).mean():.3f}, mean grey differs from the target's by {error:.1e}")
+        lines.append(
+            f"{spec}: rows sum to {target.sum(1).mean():.3f}, mean grey differs from the target's by {error:.1e}"
+        )
     return Checked(lines)

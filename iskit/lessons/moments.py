@@ -65,7 +65,11 @@ def models(run: Mapping[str, Any]) -> list[tuple[float, nn.Module, Dataset]]:
     experiment = Experiment(**{name: run[name] for name in Experiment.help()})
     many, folder = int(experiment.keep_model), Path(run["path"])
     data = load(
-        experiment.dataset, files.root() / experiment.data_dir, experiment.validation, torch.device("cpu"), experiment.seed
+        experiment.dataset,
+        files.root() / experiment.data_dir,
+        experiment.validation,
+        torch.device("cpu"),
+        experiment.seed,
     )
     found = [(0.0, build(experiment, data), data)]
     for number in range(1, many + 1):

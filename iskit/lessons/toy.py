@@ -46,7 +46,8 @@ class Excess:
     """
 
     def of(self, runs: pd.DataFrame, loss: Any) -> Any:
-        hard = datasets.create(runs["dataset"].iloc[0], files.root() / "data").hard
+        _, options = datasets.parse(runs["dataset"].iloc[0])
+        hard = options.get("hard", datasets.options("toy")["hard"].default)
         return loss - hard * log(2)
 
     def judgement(self, frame: pd.DataFrame) -> Judgement:
@@ -132,8 +133,8 @@ def gain(frame: pd.DataFrame) -> Markdown:
     run = frame[frame["sampler"] == "unif"].to_dict("records")[0]
     last = moments(run).variances().iloc[-1]
     return Markdown(
-        f"At the end of a uniform run on {run['dataset']} the best distribution has {last['drawn']:.2f} times the variance "
-        f"of uniform draws: {1 / last['drawn']:.1f} times less."
+        f"At the end of a uniform run on {run['dataset']} the best distribution has {last['drawn']:.2f} times the "
+        f"variance of uniform draws: {1 / last['drawn']:.1f} times less."
     )
 
 

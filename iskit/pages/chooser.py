@@ -22,7 +22,8 @@ class Steps(tuple[Any, ...]):
 def choose(make: Callable[..., View | str], **choices: Callable[[], list[Any]]) -> Callable[[], None]:
     """Shows `make(**choice)`: a dropdown for each choice; without hands what their first values make.
 
-    choices: functions that give the values to choose from; of Steps a slider chooses. Returns a function that asks them again and draws anew.
+    choices: functions that give the values to choose from; of Steps a slider chooses. Returns a function that asks
+    them again and draws anew.
     """
     if not hands():
         display(make(**{name: values()[0] for name, values in choices.items()}))
@@ -64,7 +65,9 @@ def chooser(
 
 def _control(name: str, values: list[Any] | Steps) -> ipw.Dropdown | ipw.SelectionSlider:
     if isinstance(values, Steps):
-        return ipw.SelectionSlider(options=values, description=name, style={"description_width": "initial"}, layout=WIDE)
+        return ipw.SelectionSlider(
+            options=values, description=name, style={"description_width": "initial"}, layout=WIDE
+        )
     return ipw.Dropdown(description=name)
 
 

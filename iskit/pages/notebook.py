@@ -49,7 +49,8 @@ def whole(notebook: Any) -> None:
 def settings(also: Sequence[str] = ()) -> dict[str, Any]:
     """The settings of the notebook that calls: the variables of its parameters cell, checked for unknown names.
 
-    also: parameters of the notebook's own, which are no settings. Papermill sets an unknown name without a word; such a name in its injected cell raises InputError here.
+    also: parameters of the notebook's own, which are no settings. Papermill sets an unknown name without a word; such
+    a name in its injected cell raises InputError here.
     """
     shell = get_ipython()
     for source in shell.user_ns.get("In", []):

@@ -56,8 +56,8 @@ class TimedOut(Ended, CellTimeoutError):
 class Engine(NBClientEngine):
     """`papermill NB OUT -f params.yaml --engine iskit`.
 
-    A notebook's metadata say what its parameters are: `{"iskit": {"settings": "experiment"}}`, or `"grid"`, `"lesson"`, `"own"`:
-    names and types are those of its parameters cell, where a lesson has some of its own beside a grid's.
+    A notebook's metadata say what its parameters are: `{"iskit": {"settings": "experiment"}}`, or `"grid"`; `"own"`:
+    names and types are those of its parameters cell; `"lesson"`: a grid's, and others of its own.
     The executed notebook's `metadata.iskit.status` is running, ok, refused, error, timeout, dead kernel or interrupted
     (by SIGTERM or Ctrl-C): papermill's own says "completed" of cells that never ran.
     """

@@ -27,7 +27,11 @@ def pressed(project, monkeypatch):
 
     def asked():
         question = iskit.ask(QUESTION, "one", "other", study="s")
-        return question, {button.description: button for button in shown[-1].children[1].children}, shown[-1].children[2]
+        return (
+            question,
+            {button.description: button for button in shown[-1].children[1].children},
+            shown[-1].children[2],
+        )
 
     return asked
 

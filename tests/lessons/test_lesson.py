@@ -1,4 +1,4 @@
-"""A page's panel: views wait for the guess, shipped results stand in for own ones and say so, exercises look at runs."""
+"""A page's panel: views wait for the guess, shipped results stand in for own ones and say so, exercises."""
 
 import shutil
 

@@ -40,6 +40,9 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "params" / "pages"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PAGES = sorted((ROOT / "params" / "pages").glob("*.yaml"))
+# What the executed page says that no other does.
+TELLS = {"05_augmentations": "ricap: rows sum to 1.000", "02_why_choose": "reach the bound at all"}
 TINY = {"dataset": "digits(limit=200)", "model": "cnn(width=4)", "epochs": 4, "evals": 2}
 
 
@@ -80,7 +83,7 @@ def test_committed_without_outputs_with_one_typed_parameters_cell(path):
         assert "  # " in line, f"{line} has no comment"
     assert notebook.cells[0].cell_type == "markdown"
     assert notebook.cells[0].source.startswith("# ")
-    assert notebook.metadata.iskit.settings in ("experiment", "grid", "own")
+    assert notebook.metadata.iskit.settings in ("experiment", "grid", "lesson", "own")
 
 
 def test_run_notebook_has_the_parameters_of_an_experiment():
@@ -178,13 +181,54 @@ def test_a_browser_that_never_answers_costs_the_image_only(tmp_path, monkeypatch
 
 
 @pytest.mark.notebooks
-def test_augmentations_in_batch(project):
-    done = papermill("01_augmentations.ipynb", {"dataset": "digits(limit=100)"}, "--engine", "iskit")
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_a_page_teaches_at_smoke_size(path, project):
+    done = papermill(f"{path.stem}.ipynb", yaml.safe_load(path.read_text()), "--engine", "iskit")
     assert done.returncode == 0, done.stderr
     notebook = nbformat.read("out.ipynb", as_version=4)
-    assert sum("<img " in output.get("data", {}).get("text/html", "") for output in outputs(notebook)) == 5
+    assert notebook.metadata.iskit.status == "ok"
     assert len(json.dumps(notebook)) < 1_000_000
-    assert "ricap: rows sum to 1.000" in str(outputs(notebook))
+    shown = str(outputs(notebook))
+    assert "application/vnd.plotly.v1+json" in shown
+    assert TELLS.get(path.stem, "") in shown
+    if notebook.metadata.iskit.settings != "lesson":
+        return
+    assert "Your guess: **" in shown  # beside what came out
+    assert "seeds" in shown.partition("What came out: ")[2][:1000]
+    assert "**Not yet:**" in shown  # the exercise, before its solution
+    assert not [output for output in outputs(notebook) if "cannot be shown" in str(output)]
+    [kept] = project.glob("outputs/*/guess-*.json")
+    assert json.loads(kept.read_text())["guess"] == yaml.safe_load(path.read_text())["guess"]
+
+
+def test_every_lesson_has_a_question_an_exercise_and_its_folded_solution():
+    for path in NOTEBOOKS:
+        notebook = nbformat.read(path, as_version=4)
+        if notebook.metadata.iskit.settings != "lesson":
+            continue
+        assert (ROOT / "params" / "pages" / f"{path.stem}.yaml").is_file(), path.name
+        source = "\n".join(cell.source for cell in notebook.cells)
+        for part in (
+            "You will learn",
+            "page.ask(",
+            "page.show(check)",
+            "page.exercise(",
+            "**Exercise",
+            "**Further reading",
+        ):
+            assert part in source.replace("toy.check", "check"), f"{path.name}: {part}"
+        folded = [cell for cell in notebook.cells if "solution" in cell.metadata.get("tags", [])]
+        assert folded, path.name
+        assert all(cell.metadata.jupyter.source_hidden for cell in folded), path.name
+        for target in re.findall(r"\]\(([^)#:]+)\)", source):
+            assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_a_page_s_settings_say_their_command_and_what_to_expect(path):
+    head = "".join(line for line in path.read_text().splitlines() if line.startswith("#"))
+    assert f"papermill notebooks/{path.stem}.ipynb OUT.ipynb -f params/pages/{path.name} --engine iskit" in head
+    assert "Expect" in head
 
 
 @pytest.mark.notebooks
@@ -257,6 +301,9 @@ def test_explorer_without_results_says_what_to_do(project):
         ("00_quickstart.ipynb", {"seeds": 0}, "seeds=0"),
         ("11_explorer.ipynb", {"studies": ["quickstart"]}, "unknown setting 'studies': did you mean 'study'?"),
         ("speed.ipynb", {"prat": "train"}, "unknown setting 'prat': did you mean 'part'?"),
+        ("05_augmentations.ipynb", {"cuont": 3}, "unknown setting 'cuont' (3): did you mean 'count'?"),
+        ("05_augmentations.ipynb", {"count": "many"}, "count='many'"),
+        ("05_augmentations.ipynb", {"budget": [1.5]}, "budget=1.5"),
         ("speed.ipynb", {"smoke": "perhaps"}, "smoke='perhaps' must be true or false"),
     ],
 )
