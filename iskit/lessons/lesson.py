@@ -94,13 +94,6 @@ class Lesson(Panel):
     def runs(self) -> pd.DataFrame:
         return self.frame if len(self.frame) else self.shipped
 
-    def one(self, sampler: str) -> dict[str, Any]:
-        """The first run of a sampler among those that are shown, as `iskit.results` has it. InputError without."""
-        here = self.runs[self.runs["sampler"] == sampler] if len(self.runs) else self.runs
-        if here.empty:
-            raise InputError(f"sampler={sampler!r} has no run on this page yet: press Run above")
-        return here.to_dict("records")[0]
-
     def origin(self) -> None:
         """Shows what made the runs."""
         self.show(origin)

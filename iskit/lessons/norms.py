@@ -10,7 +10,6 @@ from iskit.errors import InputError
 from iskit.judging.findings import Checked
 from iskit.lessons.moments import models
 from iskit.own import diagnosis
-from iskit.pages.chooser import Steps
 from iskit.samplers.gnorm import bound, cross_entropy
 from iskit.study.archive import history_of
 from iskit.training.scorer import eval_mode, gradient_norm
@@ -18,12 +17,6 @@ from iskit.views.plots import PALETTE, ROW_HEIGHT, color, label, styled
 
 SCORES = {"bound": bound, "loss": cross_entropy}
 NAMES = {"loss": "the loss", "gnorm": "the bound", "full": "the exact norm"}
-
-
-def moments(frame: pd.DataFrame) -> Steps:
-    """Times to slide through, the middle one first shown: those at which the run kept its weights."""
-    many = int(run(frame)["keep_model"])
-    return Steps(number / max(1, many) for number in range(many + 1))
 
 
 def scores(_: pd.DataFrame) -> list[str]:

@@ -1,5 +1,6 @@
 """Where importance sampling can be proved: the figures and findings of `dataset=toy`, `model=logistic`."""
 
+import functools
 from dataclasses import dataclass
 from math import log
 from pathlib import Path
@@ -12,12 +13,14 @@ from IPython.display import Markdown
 
 from iskit import files
 from iskit.data import datasets
+from iskit.errors import InputError
 from iskit.judging import contrasts
 from iskit.judging.contrasts import REFERENCE
 from iskit.judging.findings import Checked
 from iskit.judging.verdict import Judgement, judge
 from iskit.lessons import stale
 from iskit.lessons.moments import Moments, moments
+from iskit.runs.experiment import Experiment
 from iskit.samplers import samplers as known
 from iskit.study.archive import history_of
 from iskit.views.plots import DASHES, PALETTE, ROW_HEIGHT, color, label, styled
@@ -90,9 +93,23 @@ def named(spec: str) -> str:
     )
 
 
-def variances(kept: Moments, age: int = 0, mix: float = 0.0) -> go.Figure:
-    """Over the run, by how much more or less the gradient varies than that of uniform draws."""
-    told, figure = kept.variances(age, mix), go.Figure()
+def kept_of(frame: pd.DataFrame) -> Moments:
+    """The moments of the first uniform run. InputError if there is none."""
+    here = frame[frame["sampler"] == "unif"].to_dict("records")
+    if not here:
+        raise InputError("no run of unif is there: tick it and press Run")
+    return _kept(str(here[0]["path"]), tuple((name, here[0][name]) for name in Experiment.help()))
+
+
+@functools.lru_cache(maxsize=4)
+def _kept(path: str, settings: tuple[tuple[str, Any], ...]) -> Moments:
+    """For a slider that is moved over them."""
+    return moments({**dict(settings), "path": path})
+
+
+def variances(frame: pd.DataFrame, age: int = 0, uniform: float = 0.0) -> go.Figure:
+    """Over a uniform run, by how much more or less the gradient varies than that of uniform draws."""
+    told, mix, figure = kept_of(frame).variances(age, uniform), uniform, go.Figure()
     by = "fresh norms" if not age else f"norms that are {age} moment{'s' * (age > 1)} old"
     by += f", {mix:.0%} drawn uniformly" if mix else ""
     lines = {"bound": ("the least possible", "#222222", DASHES[2]), "drawn": (by, PALETTE[1], DASHES[0])}
@@ -108,8 +125,9 @@ def variances(kept: Moments, age: int = 0, mix: float = 0.0) -> go.Figure:
     )
 
 
-def plane(kept: Moments, dataset: str, t: float = 1.0, age: int = 0) -> go.Figure:
-    """The points, as large as they are likely to be drawn."""
+def plane(frame: pd.DataFrame, t: float = 1.0, age: int = 0) -> go.Figure:
+    """The points of a uniform run, as large as they are likely to be drawn."""
+    kept, dataset = kept_of(frame), frame["dataset"].iloc[0]
     moment = int(np.argmin(np.abs(kept.t - t)))
     data = datasets.create(dataset, files.root() / "data").load()
     place = data.normalise(data.image).flatten(1)
@@ -130,18 +148,16 @@ def plane(kept: Moments, dataset: str, t: float = 1.0, age: int = 0) -> go.Figur
 
 def gain(frame: pd.DataFrame) -> Markdown:
     """By how much fresh norms lower the variance at the end of the run: of the shares of hard points, and measured."""
-    run = frame[frame["sampler"] == "unif"].to_dict("records")[0]
-    last = moments(run).variances().iloc[-1]
+    last = kept_of(frame).variances().iloc[-1]
     return Markdown(
-        f"At the end of a uniform run on {run['dataset']} the best distribution has {last['drawn']:.2f} times the "
-        f"variance of uniform draws: {1 / last['drawn']:.1f} times less."
+        f"At the end of a uniform run on {frame['dataset'].iloc[0]} the best distribution has {last['drawn']:.2f} "
+        f"times the variance of uniform draws: {1 / last['drawn']:.1f} times less."
     )
 
 
 def check(frame: pd.DataFrame) -> Checked:
     """Holds the closed form against itself and the runs against their budgets. AssertionError names what is wrong."""
-    run = frame[frame["sampler"] == "unif"].to_dict("records")[0]
-    kept = moments(run)
+    kept = kept_of(frame)
     fresh = kept.variances()
     assert np.allclose(fresh["bound"], fresh["drawn"]), "draws by fresh norms do not reach the bound"
     for age in range(1, len(kept.t)):

@@ -19,14 +19,14 @@ class Steps(tuple[Any, ...]):
     """Values to choose from, of which there is at least one, that a slider goes through."""
 
 
-def choose(make: Callable[..., View | str], **choices: Callable[[], list[Any]]) -> Callable[[], None]:
+def choose(make: Callable[..., View | str], **choices: Callable[[], list[Any]] | Steps) -> Callable[[], None]:
     """Shows `make(**choice)`: a dropdown for each choice; without hands what their first values make.
 
-    choices: functions that give the values to choose from; of Steps a slider chooses. Returns a function that asks
+    choices: functions that give the values to choose from; or Steps, for a slider. Returns a function that asks
     them again and draws anew.
     """
     if not hands():
-        display(make(**{name: values()[0] for name, values in choices.items()}))
+        display(make(**{name: _values(of)[0] for name, of in choices.items()}))
         return lambda: None
     box, renew = chooser(make, choices)
     display(box)
@@ -34,11 +34,11 @@ def choose(make: Callable[..., View | str], **choices: Callable[[], list[Any]]) 
 
 
 def chooser(
-    make: Callable[..., View | str], choices: Mapping[str, Callable[[], list[Any]]]
+    make: Callable[..., View | str], choices: Mapping[str, Callable[[], list[Any]] | Steps]
 ) -> tuple[ipw.Widget, Callable[[], None]]:
     """As `choose`, but shows nothing: the widget to show, and the function that draws anew."""
     output = ipw.Output()
-    dropdowns = {name: _control(name, values()) for name, values in choices.items()}
+    dropdowns = {name: _control(name, _values(of)) for name, of in choices.items()}
 
     def draw(_: Any = None) -> None:
         if any(widget.options and widget.value is None for widget in dropdowns.values()):
@@ -49,8 +49,8 @@ def chooser(
             fill(output, error)
 
     def renew() -> None:
-        for name, values in choices.items():
-            options = tuple(values())
+        for name, of in choices.items():
+            options = tuple(_values(of))
             if options != dropdowns[name].options:
                 kept = dropdowns[name].value
                 dropdowns[name].options = options
@@ -61,6 +61,10 @@ def chooser(
     for widget in dropdowns.values():
         widget.observe(draw, "value")
     return ipw.VBox([*dropdowns.values(), output]), renew
+
+
+def _values(of: Callable[[], list[Any]] | Steps) -> list[Any] | Steps:
+    return of if isinstance(of, Steps) else of()
 
 
 def _control(name: str, values: list[Any] | Steps) -> ipw.Dropdown | ipw.SelectionSlider:

@@ -15,7 +15,7 @@ from IPython.display import HTML, display
 
 from iskit import files
 from iskit.pages import live, page, pools
-from iskit.pages.chooser import View, choose, chooser, fill
+from iskit.pages.chooser import Steps, View, choose, chooser, fill
 from iskit.pages.controls import Chips, wrong
 from iskit.pages.notebook import hands, served
 from iskit.pages.saved import APART
@@ -163,14 +163,16 @@ class Panel:
             shown = path.relative_to(files.root()) if path.is_relative_to(files.root()) else path
             self._say(f"wrote {shown}: the figures of now, the text as saved at {text}")
 
-    def show(self, make: Callable[..., View], **choices: Callable[[pd.DataFrame], list[Any]]) -> None:
+    def show(self, make: Callable[..., View], **choices: Callable[[pd.DataFrame], list[Any]] | Steps) -> None:
         """Shows `make(results, **choice)`, drawn anew as runs finish.
 
         choices: as in `choose`, but functions of the results: one may choose among what was trained.
         """
-
         made = partial(self.view, make)
-        of_results = {name: partial(self._choices, values) for name, values in choices.items()}
+        of_results = {
+            name: values if isinstance(values, Steps) else partial(self._choices, values)
+            for name, values in choices.items()
+        }
         if not self.hands:
             choose(made, **of_results)
             return
