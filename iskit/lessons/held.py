@@ -1,7 +1,7 @@
 """Runs held against those of one value of a setting, alike in all else: a figure, and a sentence that is computed."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import inf
 
@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from IPython.display import Markdown
 
 from iskit.judging.contrasts import REFERENCE, against, read
-from iskit.judging.findings import judged, told
+from iskit.judging.findings import arm, judged, told
 from iskit.judging.verdict import BETTER, COLLAPSED, NEVER, NO_DIFFERENCE, WORSE, Judgement, judge
 from iskit.runs.parts import SPELLING
 from iskit.views.verdict import forest
@@ -23,16 +23,17 @@ ANSWERS = {"better": (BETTER,), "worse": (WORSE, COLLAPSED), "no difference": (N
 class Held:
     """`Held("schedule", "step")`: each other schedule against step, at the same sampler, budget, seeds and all else.
 
-    title: of the figure; what stands beside it is how many seeds there are.
+    title: of the figure; of: the values that a guess is about, empty for all but the base.
     """
 
     key: str
     base: str
     title: str = "Accuracy above the reference"
+    of: tuple[str, ...] = ()
 
     def families(self, frame: pd.DataFrame) -> tuple[list[Judgement], list[str]]:
         """A judgement for each group of runs that differ in the key and the seed alone; why others have none."""
-        base = SPELLING.get(self.key, str)(self.base)
+        base = self.spelt(self.base)
         found, notes = judged(against(frame, **{self.key: base}), frame)
         if not found and not notes:
             notes = [f"No runs of {base} lie beside others of another {self.key}: there is nothing to compare."]
@@ -54,11 +55,20 @@ class Held:
 
     def came(self, frame: pd.DataFrame) -> Mapping[str, int]:
         """For each of ANSWERS in how many comparisons it came out; "" for those that are not decided."""
-        return counted(self.families(frame)[0])
+        asked = {self.spelt(value) for value in self.of}
+        found = [
+            (arm(one, number, self.key), word)
+            for one in self.families(frame)[0]
+            for number, word in enumerate(one.table["word"])
+        ]
+        return counted(word for name, word in found if not asked or name in asked)
+
+    def spelt(self, value: str) -> str:
+        return SPELLING.get(self.key, str)(value)
 
 
-def counted(families: Sequence[Judgement]) -> dict[str, int]:
-    words = [word for one in families for word in one.table["word"]]
+def counted(words: Iterable[str]) -> dict[str, int]:
+    """Words of the verdict -> how often each of ANSWERS; "" for what decides nothing."""
     answer = {word: name for name, known in ANSWERS.items() for word in known}
     return dict(Counter(answer.get(word, "") for word in words))
 
@@ -90,8 +100,8 @@ class Times:
         """For each of MULTIPLES in how many budgets it came out; "": the interval holds more than one."""
         answers = []
         for one in self.families(frame):
-            for arm, row in zip(one.contrast.arms, one.table.to_dict("records"), strict=True):
-                if arm["sampler"] == SPELLING["sampler"](self.of):
+            for settings, row in zip(one.contrast.arms, one.table.to_dict("records"), strict=True):
+                if settings["sampler"] == SPELLING["sampler"](self.of):
                     answers += [
                         [name for name, (low, high) in MULTIPLES.items() if row["low"] < high and row["high"] > low]
                     ]

@@ -132,6 +132,13 @@ def test_any_setting_may_be_held_against_one_of_its_values():
     assert counted([]) == {}
 
 
+def test_a_guess_may_be_about_some_of_the_arms():
+    frame = runs({"unif": [90.0] * 6, "p": [90.0] * 6, "p(control=True)": [80.0 + seed for seed in range(6)]})
+    assert Held("sampler", "unif").came(frame) == {"no difference": 1, "worse": 1}
+    assert Held("sampler", "unif", of=("p-SGD",)).came(frame) == {"no difference": 1}
+    assert Held("sampler", "unif", of=("p(control=True)",)).came(frame) == {"worse": 1}
+
+
 def test_what_runs_cost_is_a_multiple_of_what_uniform_draws_cost():
     seconds = [*[10.0, 11.0, 12.0, 10.0, 11.0, 12.0], *[16.0, 17.0, 18.5, 16.0, 17.0, 18.5]]
     frame = runs({"unif": [90.0] * 6, "p": [90.0] * 6}, training_seconds=seconds)
