@@ -82,7 +82,7 @@ def ledger(frame: pd.DataFrame, budget: float | None = None) -> go.Figure:
     figure.update_yaxes(autorange="reversed")
     at = "" if budget is None else f" at a budget of {budget:g}"
     return styled(figure, f"The ledger of passes{at}", 150 + 34 * len(samplers)).update_layout(
-        legend={"orientation": "h", "x": 0, "y": -0.35}, margin={"b": 90, "l": 10}
+        legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "traceorder": "normal"}, margin_l=10
     )
 
 

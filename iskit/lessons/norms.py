@@ -78,7 +78,8 @@ def variances(frame: pd.DataFrame) -> go.Figure:
             mode="lines+markers",
             line={"color": PALETTE[number], "width": 3},
         )
-    figure.add_hline(y=1, line={"color": color("unif"), "width": 2}, annotation_text="uniform draws")
+    moments = found["t"].unique()
+    figure.add_scatter(x=moments, y=np.ones(len(moments)), name="uniform draws", mode="lines", line_color=color("unif"))
     figure.update_xaxes(title_text="budget spent", tickformat=".0%")
     figure.update_yaxes(title_text="variance, times that of uniform draws", rangemode="tozero")
     return styled(figure, "How much the estimated gradient varies", ROW_HEIGHT)

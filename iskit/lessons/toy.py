@@ -117,7 +117,7 @@ def variances(frame: pd.DataFrame, age: int = 0, uniform: float = 0.0) -> go.Fig
         figure.add_scatter(
             x=told["t"], y=told[column], name=name, mode="lines+markers", line={"color": tint, "dash": dash, "width": 3}
         )
-    figure.add_hline(y=1, line={"color": color("unif"), "width": 2}, annotation_text="uniform draws")
+    figure.add_scatter(x=told["t"], y=np.ones(len(told)), name="uniform draws", mode="lines", line_color=color("unif"))
     figure.update_yaxes(type="log", title_text="variance, times that of uniform draws", range=[-1.5, 1.5])
     figure.update_xaxes(title_text="budget spent", tickformat=".0%", range=[-0.02, 1.02])
     return styled(figure, "How much the estimated gradient varies", 400).update_layout(
@@ -137,11 +137,12 @@ def plane(frame: pd.DataFrame, t: float = 1.0, age: int = 0) -> go.Figure:
         here = (data.label == number).numpy()
         figure.add_scatter(
             x=place[here, 0], y=place[here, 1], mode="markers", name=name, opacity=0.6,
-            marker={"size": np.clip(4 * np.sqrt(times[here]), 1.5, 30), "color": PALETTE[number], "line_width": 0},
+            marker={"size": np.clip(5 * np.sqrt(times[here]), 2.5, 30), "color": PALETTE[number], "line_width": 0},
             customdata=times[here], hovertemplate="drawn %{customdata:.2f} times as often as at random<extra></extra>",
         )  # fmt: skip
-    figure.update_yaxes(scaleanchor="x", title_text="along the line between")
-    figure.update_xaxes(title_text="across it")
+    figure.update_yaxes(title_text="along the line between", range=[-2.3, 2.3])
+    figure.update_xaxes(title_text="across it", range=[-3.6, 3.6])
+    figure.update_layout(legend_itemsizing="constant")
     when = "now" if not age else f"{age} moments before"
     return styled(figure, f"Drawn by the norms of {when}, at {kept.t[moment]:.0%} of the budget", 420)
 

@@ -57,7 +57,8 @@ def test_no_distribution_that_a_search_finds_is_better_than_the_norms(gradients)
         loss.backward()
         return loss
 
-    found = search.step(closure)
+    search.step(closure)
+    found = variance(norm, square, logit.softmax(0), 4)
     assert found.item() == pytest.approx(bound.item(), rel=1e-6)
     torch.testing.assert_close(logit.detach().softmax(0), norm / norm.sum(), atol=1e-4, rtol=0)
     assert variance(norm, square, probability(norm), 4).item() == pytest.approx(bound.item())
