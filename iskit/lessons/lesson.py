@@ -21,7 +21,7 @@ from iskit.pages.widgets import attached, grid_controls
 from iskit.study.archive import results
 
 FIRST = "Your guess first: answer the question above, or press Skip. Then the result appears here."
-FEW = "There are no shipped results of this page: press Run above, and it shows yours."
+FEW = "Nothing trained yet, and no results of this are shipped: press Run above, and it shows yours."
 
 
 def begin(settings: Mapping[str, Any], shipped: Mapping[str, Any] | None = None) -> "Lesson":

@@ -54,10 +54,11 @@ class Excess:
         return loss - hard * log(2)
 
     def judgement(self, frame: pd.DataFrame) -> Judgement:
-        """Ratios to uniform draws, over seeds. InputError without them."""
+        """Ratios to uniform draws, over seeds, of the mean over the second half of the run, for a single evaluation is
+        mostly noise. InputError without uniform draws."""
         arms = [spec for spec in dict.fromkeys(frame["sampler"]) if spec != REFERENCE["sampler"]]
         [contrast] = contrasts.read({"loss above the least": {"arms": {"sampler": arms}, "ratio": "sample_loss"}})
-        return judge(contrast, frame.assign(sample_loss=self.of(frame, frame["sample_loss"])))
+        return judge(contrast, frame.assign(sample_loss=self.of(frame, frame["path"].map(late))))
 
     def sentence(self, frame: pd.DataFrame) -> str:
         return self.judgement(frame).sentence
@@ -84,6 +85,12 @@ class Excess:
         figure.update_yaxes(type="log", title_text="training loss above the least", exponentformat="power")
         figure.update_xaxes(title_text="budget spent", tickformat=".0%")
         return styled(figure, "What the variance costs: median and range over seeds", ROW_HEIGHT)
+
+
+def late(path: str) -> float:
+    """The mean training loss of a run's second half."""
+    past = history_of(path)
+    return float(past.loc[past["t"] >= 0.5, "sample_loss"].mean())
 
 
 def named(spec: str) -> str:

@@ -1,6 +1,7 @@
 """The toy's closed form: against draws, against a distribution found by search, over a run's moments."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from judged import runs
@@ -112,14 +113,23 @@ def test_stale_norms_are_those_of_the_first_time(tmp_path, monkeypatch):
     assert toy.named(stale.removeprefix("./")) == "stale norms"
 
 
-def test_the_excess_is_above_what_the_hard_points_cost_and_tells_worse_from_better():
+def test_the_excess_is_above_what_the_hard_points_cost_and_tells_worse_from_better(monkeypatch):
     least_loss = 0.2 * np.log(2)
     near, far = (least_loss + np.array([1.0, 1.1, 0.9, 1.0, 1.2, 0.8]) * one for one in (1e-4, 1e-3))
-    frame = runs({"unif": [80.0] * 6, "p": [80.0] * 6}, dataset="toy(hard=0.2)", sample_loss=[*near, *far])
-    assert Excess().came(frame) == {"worse": 1}
+    frame = runs({"unif": [80.0] * 6, "p": [80.0] * 6}, dataset="toy(hard=0.2)")
+
+    def trained(losses):
+        past = {
+            path: pd.DataFrame({"t": [0.25, 0.5, 1.0], "sample_loss": [9.0, loss - 1e-5, loss + 1e-5]})
+            for path, loss in zip(frame["path"], losses, strict=True)
+        }
+        monkeypatch.setattr(toy, "history_of", past.__getitem__)
+        return frame
+
+    assert Excess().came(trained([*near, *far])) == {"worse": 1}
     assert "p-SGD 10 times (10 to 10)" in Excess().sentence(frame)
-    assert Excess().came(frame.assign(sample_loss=[*far, *near])) == {"better": 1}
-    assert Excess().came(frame.assign(sample_loss=[*far, *far[::-1]])) == {"": 1}
+    assert Excess().came(trained([*far, *near])) == {"better": 1}
+    assert Excess().came(trained([*far, *far[::-1]])) == {"": 1}
 
 
 def test_moments_of_equal_gradients_gain_nothing():
