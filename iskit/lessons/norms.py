@@ -76,7 +76,7 @@ def variances(frame: pd.DataFrame) -> go.Figure:
             y=here["relative"],
             name=name,
             mode="lines+markers",
-            line={"color": PALETTE[number], "width": 3},
+            line={"color": PALETTE[number + 1], "width": 3},
         )
     moments = found["t"].unique()
     figure.add_scatter(x=moments, y=np.ones(len(moments)), name="uniform draws", mode="lines", line_color=color("unif"))
@@ -93,7 +93,9 @@ def taus(frame: pd.DataFrame) -> go.Figure:
         if "sampler_tau" not in past:
             continue
         mean = past.assign(t=past["t"].round(2)).groupby("t")["sampler_tau"].mean()
-        figure.add_scatter(x=mean.index, y=mean, name=label(str(sampler)), mode="lines+markers")
+        figure.add_scatter(
+            x=mean.index, y=mean, name=label(str(sampler)), mode="lines+markers", line_color=color(str(sampler))
+        )
     figure.add_hline(y=1, line={"color": "#999999", "dash": "dot"}, annotation_text="all scores alike")
     figure.update_xaxes(title_text="budget spent", tickformat=".0%")
     figure.update_yaxes(title_text="tau")
