@@ -18,6 +18,7 @@ from iskit.pages.controls import more_controls
 from iskit.pages.notebook import origin
 from iskit.pages.panel import Panel
 from iskit.pages.widgets import attached, grid_controls
+from iskit.runs.parts import SPELLING
 from iskit.study.archive import results
 
 FIRST = "Your guess first: answer the question above, or press Skip. Then the result appears here."
@@ -48,7 +49,8 @@ def shipped_runs(study: str | Sequence[str] = (), **where: Any) -> pd.DataFrame:
             continue
         found = found[found["path"].str.contains(".zip", regex=False)]
         for key, values in where.items():
-            found = found[found[key].isin(values if isinstance(values, list | tuple) else [values])]
+            spell = SPELLING.get(key, lambda value: value)
+            found = found[found[key].isin([spell(one) for one in (values if isinstance(values, list) else [values])])]
         if len(found):
             return found.reset_index(drop=True)
     return pd.DataFrame()

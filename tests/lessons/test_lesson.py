@@ -71,7 +71,7 @@ def test_views_wait_for_the_guess_where_somebody_can_make_it(hands, shipped):
 
 
 def test_shipped_results_stand_in_until_there_are_own_ones_and_are_said_to_be_shipped(hands, shipped):
-    page = lesson.begin(SETTINGS, {"study": ["absent", "theirs"], "sampler": ["unif"]})
+    page = lesson.begin(SETTINGS, {"study": ["absent", "theirs"], "sampler": ["unif-SGD"]})
     assert page.view(figure).layout.title.text == "2 runs of theirs"
     assert "shipped results, none of yours: theirs: 2 runs, 2 seeds" in page.view(figure).layout.title.subtitle.text
     above = page.view(Held("sampler", "unif").text)._repr_mimebundle_()["text/markdown"]
