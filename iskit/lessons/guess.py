@@ -115,6 +115,8 @@ class Beside:
         if self.choice is None:
             return NONE
         count, of = self.came.get(self.choice, 0), sum(self.came.values())
+        if not of:
+            return "nothing to hold it against yet"
         if of == 1:
             return "it held" if count else "not decided by these runs" if self.came.get("") else "it did not hold"
         undecided = self.came.get("", 0)

@@ -154,5 +154,6 @@ def labelled(shown: Any, frame: pd.DataFrame) -> Any:
     about = f"{', '.join(frame['study'].unique())}: {len(frame)} runs, {frame['seed'].nunique()} seeds"
     line = f"shipped results, none of yours: {about}, {', '.join(frame['model'].unique())}"
     if isinstance(shown, go.Figure):
-        return shown.update_layout(title_subtitle={"text": line, "font_size": 12})
+        above = (shown.layout.margin.t or 80) + 24
+        return shown.update_layout(title_subtitle={"text": line, "font_size": 12}, margin_t=above)
     return Labelled(shown, f"{line[0].upper()}{line[1:]}. Run this page's own above.")

@@ -102,6 +102,7 @@ def test_what_cannot_be_asked_is_refused(project, choices, guess, message):
         ("one", {"other": 1}, "it did not hold"),
         ("one", {"": 1}, "not decided by these runs"),
         ("one", {"one": 2, "other": 1, "": 1}, "it held in 2 of 4 comparisons, 1 is not decided by these runs"),
+        ("one", {}, "nothing to hold it against yet"),
         (None, {"one": 1}, "no guess"),
     ],
 )
