@@ -94,7 +94,7 @@ def test_methods_lists_every_card(command):
     assert code == 0
     for field in ("cite", "changes", "passes", "rule", "differs", "neutral", "options"):
         assert field in out
-    assert "warmup=0.0      share of the run sampled uniformly" in out
+    assert "warmup=0.0 share of the run sampled uniformly" in " ".join(out.split())
     code, out, _ = command("methods", "selective_backpropagation")  # as the official README has it
     assert code == 0
     assert "selective_backprop (sampler, SB in papers)" in out

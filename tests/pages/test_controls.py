@@ -22,7 +22,7 @@ def test_samplers_are_grouped_by_when_they_choose():
     rows = sampler_chips("unif").children[1:]
     groups = {row.children[0].value.split(">")[1].split("<")[0]: row.children[1:] for row in rows}
     assert list(groups) == ["the paper&#x27;s", "per epoch", "per step", "others"]
-    assert {box.description for box in groups["per step"]} == {"gnorm", "loss", "rho"}
+    assert {box.description for box in groups["per step"]} == {"divbs", "gnorm", "loss", "rho"}
     assert "selective_backprop (SB)" in {box.description for box in groups["the paper&#x27;s"]}
 
 

@@ -73,7 +73,7 @@ def read(studies: Sequence[str] = (), outputs: Path | None = None) -> pd.DataFra
         if study.endswith(packed.ENDING):
             frames.append(results(str(_located(study)), base))
             continue
-        if not packed.boxes(base, study):
+        if not ((base / study).is_dir() or packed.boxes(base, study)):
             check_study(study, base)
         frames.append(results(study, base))
     frame = pd.concat(frames, ignore_index=True)
