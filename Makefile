@@ -1,4 +1,4 @@
-# make demo: set up .venv and run the quickstart      make lab: open it in JupyterLab      make app: serve it as a page
+# make demo: set up .venv and run the quickstart      make lab: open it in JupyterLab      make app: serve it as a page (PAGE=11_explorer: another)
 # make test: set up and run the tests                 make check: lint, types, all tests but soak
 # make browser, notebooks, engines, soak: a tier      make mutants: each patch there must be noticed by its tests
 PYTHON ?= python3
@@ -7,6 +7,7 @@ TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 OUT := outputs/quickstart
 LAB := outputs/lab
 APP := outputs/app
+PAGE ?= 00_quickstart
 export OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 
 .PHONY: setup demo lab app test browser notebooks engines soak mutants lint check readme clean
@@ -36,7 +37,7 @@ app: setup
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --config-settings editable_mode=compat -e ".[app]"
 	@$(BIN)/python -m iskit.pages.copies app notebooks $(APP)
 	JUPYTER_PATH="$(CURDIR)/notebooks/.jupyter$${JUPYTER_PATH:+:$$JUPYTER_PATH}" \
-	$(BIN)/voila $(APP)/00_quickstart.ipynb --Voila.ip=127.0.0.1 --template=offline \
+	$(BIN)/voila $(APP)/$(PAGE).ipynb --Voila.ip=127.0.0.1 --template=offline \
 		--VoilaExporter.require_js_url=/voila/templates/base/static/require.min.js
 
 test: setup
