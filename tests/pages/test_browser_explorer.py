@@ -140,8 +140,9 @@ def test_what_is_downloaded_is_the_frame_of_the_chosen_runs(page, address, found
     with page.expect_download() as download:
         page.get_by_role("button", name="Download CSV").click()
     download.value.save_as(tmp_path / "runs.csv")
-    got = pd.read_csv(tmp_path / "runs.csv", keep_default_na=False, na_values=[""])
     own = found.frame.query("study == 'made' and sampler != 'c' and budget != 0.3")
+    text = {name: str for name in own if pd.api.types.is_string_dtype(own[name])}  # a version is no number
+    got = pd.read_csv(tmp_path / "runs.csv", keep_default_na=False, na_values=[""], dtype=text)
     assert got.columns.tolist() == own.columns.tolist()
     assert len(got) == 2 * (4 * 6 + 6)
     for name in own.columns.drop("path"):
