@@ -27,6 +27,7 @@ from iskit.training.sample import SIZE
 from iskit.training.scorer import logits
 
 LONG = 10_000  # epochs of a rehearsal: it is never at its end
+TINY = 1e-6  # learning rate: what diverges in its run must not do so here
 ENOUGH = 0.05  # seconds of one thread that a rehearsal takes, at least one step
 FOLDER = 0.05  # seconds of a run for its files and its way to a worker
 
@@ -114,6 +115,7 @@ def _forward(network: nn.Module, data: Dataset, rows: int) -> Callable[[str], No
 
 def _rehearsed(e: Experiment, data: Dataset) -> Way:
     small = replace(e, model="logistic", epochs=LONG, evals=1, schedule="constant", keep_model=False)
+    small = replace(small, optimizer="sgd", lr=TINY)
     trainer = Run(small).bind(torch.device("cpu"))
     trainer.proxy = asked = Asked(data)
     meter, before = trainer.meter, torch.get_num_threads()

@@ -69,3 +69,8 @@ def test_passes_are_of_the_runs_own_network():
     small, large = (Rehearsal()._passes(ONE, model, data) for model in ("mlp(width=8)", "cnn(width=64)"))
     assert 0 < small.forward < large.forward < large.step
     assert isinstance(rehearsal.build(ONE, data), nn.Module)
+
+
+def test_what_will_diverge_has_a_forecast_all_the_same():
+    e = Experiment(dataset="digits(limit=100)", model="cnn(width=4)", epochs=4, evals=2, lr=1e30, momentum=0.0)
+    assert Rehearsal().seconds(e, set()) > 0
