@@ -20,8 +20,8 @@ from iskit.errors import InputError
 ROOT = Path(__file__).parents[2]
 
 
-# Four processes of two cores take a minute.
-@pytest.fixture(scope="module", params=[2, pytest.param(4, marks=pytest.mark.engines)])
+# So many processes, on two cores, take half a minute and a whole one.
+@pytest.fixture(scope="module", params=[pytest.param(count, marks=pytest.mark.engines) for count in (2, 4)])
 def ranks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     """What each of so many processes saw."""
     folder = tmp_path_factory.mktemp("ranks")
