@@ -180,9 +180,9 @@ def test_a_saved_notebook_shows_its_figures_without_a_kernel_and_reports_them(pr
     page.wait_for_selector(FINISHED % (2, 2))
     page.wait_for_selector(".js-plotly-plot .gtitle >> text=Accuracy against wall clock", state="attached")
 
+    save(page, path)
+
     def held() -> bool:
-        save(page, path)
-        page.wait_for_timeout(1000)  # Trap: asked again before it has heard of its save, Lab asks whether to overwrite
         with suppress(ValueError):  # Lab is still writing
             return "Accuracy against wall clock" in json.dumps(json.loads(path.read_text())["metadata"].get("widgets"))
         return False
