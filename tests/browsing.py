@@ -34,12 +34,16 @@ SMALL = {
 }
 
 
-def until(so: Callable[[], Any], what: str, seconds: float = 90.0) -> None:
+def until(so: Callable[[], Any], what: str, seconds: float = 90.0, page: Page | None = None) -> None:
+    """page: one that must do something meanwhile. Trap: a browser whose events nobody reads comes to a stand."""
     deadline = time.monotonic() + seconds
     while not so():
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds:g} s: {what}")
-        time.sleep(0.02)
+        if page:
+            page.wait_for_timeout(20)
+        else:
+            time.sleep(0.02)
 
 
 @contextmanager
@@ -162,4 +166,4 @@ def save(page: Page, path: Path) -> None:
     """By the menu, and waits until the file has what the page shows."""
     before = path.stat().st_mtime_ns
     menu(page, "File", "Save Notebook")
-    until(lambda: path.stat().st_mtime_ns > before, "the notebook is saved")
+    until(lambda: path.stat().st_mtime_ns > before, "the notebook is saved", page=page)

@@ -1,6 +1,9 @@
 """What a notebook's widgets show, out of the state of them that was saved with it, or that a kernel holds now."""
 
+import json
+import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from iskit.errors import InputError
@@ -57,3 +60,34 @@ def _outputs(model: str, state: Mapping[str, Any]) -> Iterator[list[Any]]:
         yield held.get("outputs", [])
     for child in held.get("children", []):
         yield from _outputs(child.removeprefix("IPY_MODEL_"), state)
+
+
+def keep_shown(model: dict[str, Any], path: str, contents_manager: Any, **_: Any) -> None:
+    """A Jupyter server's `pre_save_hook`: what a notebook's file holds of widgets that it shows is not lost with them.
+
+    Trap: Lab writes the state of those widgets alone that a kernel holds now. A notebook opened again, its kernel
+    gone, shows its figures, and its first autosave wrote them out of the file.
+
+    model: the notebook to be saved, changed in place, as the contents API has it; path: its place under the server's
+    root. A file that is no notebook, or none yet, is left as it comes.
+    """
+    content = model.get("content")
+    if model.get("type") != "notebook" or not content:
+        return
+    try:
+        before = json.loads((Path(contents_manager.root_dir) / path.strip("/")).read_text())["metadata"]["widgets"][
+            STATE
+        ]
+        held = before["state"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    now = content["metadata"].setdefault("widgets", {}).setdefault(STATE, {**before, "state": {}})["state"]
+    todo = [
+        output.get("data", {}).get(VIEW, {}).get("model_id")
+        for cell in content["cells"]
+        for output in cell.get("outputs", [])
+    ]
+    while todo:
+        if (one := todo.pop()) in held and one not in now:
+            now[one] = held[one]
+            todo += re.findall(r"IPY_MODEL_(\w+)", json.dumps(now[one]))

@@ -5,11 +5,12 @@ import json
 import nbformat
 import plotly.graph_objects as go
 import pytest
+from jupyter_server.services.contents.filemanager import FileContentsManager
 
 import iskit
 from iskit.pages import copies, page
 from iskit.pages.report import report
-from iskit.pages.saved import APART, STATE, VIEW, show_widgets
+from iskit.pages.saved import APART, STATE, VIEW, keep_shown, show_widgets
 
 PLOTLY = "application/vnd.plotly.v1+json"
 
@@ -55,6 +56,29 @@ def test_a_view_becomes_what_it_shows_and_the_panel_nothing(tmp_path):
     written = (tmp_path / "out.html").read_text()
     assert "in the end" in written
     assert not any(word in written for word in ("while training", "of hands", "VBox("))
+
+
+def saved_over(tmp_path, before, after):
+    """The state that a server with our hook writes of `after`, over the file `before`."""
+    if before is not None:
+        (tmp_path / "one.ipynb").write_text(before if isinstance(before, str) else nbformat.writes(before))
+    manager = FileContentsManager(root_dir=str(tmp_path))
+    manager.register_pre_save_hook(keep_shown)
+    manager.save({"type": "notebook", "format": "json", "content": after}, "/one.ipynb")
+    return nbformat.read(tmp_path / "one.ipynb", 4).metadata.get("widgets", {}).get(STATE, {}).get("state")
+
+
+def test_a_save_keeps_what_the_file_holds_of_widgets_that_it_still_shows(tmp_path):
+    anew = {"shown": model("OutputModel", outputs=[figure("anew")])}
+    state = saved_over(tmp_path, notebook(STATES, "panel", "view"), notebook(anew, "view"))
+    assert state == {"view": STATES["view"], "choice": STATES["choice"], **anew}  # the panel is shown no more
+    assert saved_over(tmp_path, notebook(STATES, "view"), notebook(None, "view")).keys() == {"view", "choice", "shown"}
+    assert saved_over(tmp_path, notebook(STATES, "view"), notebook({})) == {}
+
+
+@pytest.mark.parametrize("before", [None, "", "{", "[]", '{"metadata": {}}', notebook(None, "view")])
+def test_a_file_without_widgets_takes_what_comes(tmp_path, before):
+    assert saved_over(tmp_path, before, notebook(STATES, "view")) == STATES
 
 
 @pytest.mark.parametrize(
