@@ -11,7 +11,6 @@ from pathlib import Path
 import nbformat
 import plotly.graph_objects as go
 import pytest
-from playwright.sync_api import expect
 from browsing import (
     BROWSER,
     IDLE,
@@ -29,6 +28,7 @@ from browsing import (
     served,
     until,
 )
+from playwright.sync_api import expect
 from pool_work import gone
 
 from iskit.pages.copies import served_copies
