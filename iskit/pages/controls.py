@@ -1,6 +1,6 @@
 """What a panel is made of: boxes to tick with a field to add more, and what may be offered for each setting."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -170,6 +170,15 @@ def more_controls(settings: Mapping[str, Any]) -> dict[str, ipw.ValueWidget]:
 
 
 NARROW = ipw.Layout(width="170px")
+
+
+def fold(boxes: Sequence[ipw.Widget], names: Collection[str]) -> list[ipw.Widget]:
+    """Controls that are folded away behind their names; nothing, if there are none."""
+    if not boxes:
+        return []
+    folded = ipw.Accordion([ipw.HBox(boxes, layout=ROW)])
+    folded.set_title(0, "more: " + ", ".join(names))
+    return [folded]
 
 
 def looks() -> list[str]:

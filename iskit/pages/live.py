@@ -1,14 +1,40 @@
-"""What a panel draws while it trains: accuracy against budget, filling up, and the runs that are on their way there."""
+"""What a panel shows of a training: before it, what it would take; then accuracy against budget, filling up."""
 
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
+from iskit import files
+from iskit.pages import pools
 from iskit.runs.experiment import Experiment
+from iskit.runs.run import Run
 from iskit.study.archive import over_seeds
+from iskit.study.forecast import forecast
+from iskit.study.rehearsal import Rehearsal
+from iskit.study.sweep import at_once
 from iskit.views import plots
+from iskit.views.tables import duration
+
+
+def would_train(experiments: Sequence[Experiment], frame: pd.DataFrame) -> tuple[str, list[Experiment]]:
+    """What Run would do, in words, and the runs that are left to do. frame: the finished runs of their study."""
+    known = {Path(path).name for path in frame["path"]} if len(frame) else set()
+    left = [e for e in experiments if Run(e).path.name not in known]
+    there = len(experiments) - len(left)
+    text = f"{len(experiments)} run{'s' * (len(experiments) > 1)}"
+    are = "none is" if not there else f"{there} is" if there == 1 else f"{there} are"
+    return text + (f", {are} there" if left else ": all there, nothing is left to train"), left
+
+
+def time_of(left: Sequence[Experiment], frame: pd.DataFrame, rehearsal: Rehearsal) -> tuple[str, str]:
+    """How long runs will take here, in words, and how that is known. frame: as for `would_train`."""
+    todo = [(e, 1 - (Run(e).status.get("saved") or 0.0)) for e in left]
+    workers = at_once(left, None, files.root() / "outputs")
+    soon = forecast(todo, frame, workers, rehearsal, warm=any(map(pools.ready, pools.free)))
+    return soon.why if soon.seconds is None else f"about {duration(soon.seconds)} on this machine", soon.why
 
 
 def filling(

@@ -16,17 +16,15 @@ from IPython.display import HTML, display
 from iskit import files
 from iskit.pages import live, page, pools
 from iskit.pages.chooser import Steps, View, choose, chooser, fill
-from iskit.pages.controls import Chips, wrong
+from iskit.pages.controls import ROW, Chips, fold, wrong
 from iskit.pages.notebook import hands, served
 from iskit.pages.saved import APART
 from iskit.runs.experiment import Experiment
 from iskit.runs.grid import grid
 from iskit.runs.run import Run
 from iskit.study.archive import results
-from iskit.study.forecast import forecast
 from iskit.study.rehearsal import Rehearsal
-from iskit.study.sweep import Sweep, at_once
-from iskit.views.tables import duration
+from iskit.study.sweep import Sweep
 
 REDRAW_SECONDS = 1.0
 LOOK_SECONDS = 2.0  # whether the notebook was saved
@@ -84,28 +82,19 @@ class Panel:
         self.messages = {
             name: widget.message if isinstance(widget, Chips) else ipw.HTML() for name, widget in self.controls.items()
         }
-        self.box = self._boxed(controls, more or {})
+        shown, folded = ([self._with_message(*item) for item in some.items()] for some in (controls, more or {}))
+        buttons = ipw.HBox([self.run_button, self.stop_button, self.save_button, self.bar], layout=ROW)
+        told = [self.message, self.unsaved, self.live]
+        self.box = ipw.VBox([*shown, *fold(folded, more or {}), self.plan, buttons, *told])
+        self.box.add_class(APART)
         self.run_button.on_click(lambda _: self.run())
         self.stop_button.on_click(lambda _: self.stop())
         self.save_button.on_click(lambda _: self.save())
         for widget in self.controls.values():
             widget.observe(lambda _: self.asked.set(), "value")
 
-    def _boxed(self, controls: Mapping[str, ipw.Widget], more: Mapping[str, ipw.Widget]) -> ipw.VBox:
-        def told(name: str, widget: ipw.Widget) -> ipw.Widget:
-            return widget if isinstance(widget, Chips) else ipw.VBox([widget, self.messages[name]])
-
-        row = ipw.Layout(flex_flow="row wrap", align_items="center")
-        rows = [told(*item) for item in controls.items()]
-        if more:
-            folded = ipw.Accordion([ipw.HBox([told(*item) for item in more.items()], layout=row)])
-            folded.set_title(0, "more: " + ", ".join(more))
-            rows.append(folded)
-        rows.append(self.plan)
-        rows.append(ipw.HBox([self.run_button, self.stop_button, self.save_button, self.bar], layout=row))
-        box = ipw.VBox([*rows, self.message, self.unsaved, self.live])
-        box.add_class(APART)
-        return box
+    def _with_message(self, name: str, widget: ipw.Widget) -> ipw.Widget:
+        return widget if isinstance(widget, Chips) else ipw.VBox([widget, self.messages[name]])
 
     def chosen(self) -> dict[str, Any]:
         """The settings with what the controls say now."""
@@ -114,7 +103,8 @@ class Panel:
 
     def start(self) -> None:
         if not self.hands:
-            self._train_in_batch()
+            pools.in_batch(self.experiments)
+            self._read()
             return
         display(self.box)
         if served():
@@ -283,22 +273,14 @@ class Panel:
                 self.plan.value = wrong(f"{type(error).__name__}: {error}")
 
     def _tell(self, experiments: list[Experiment]) -> None:
-        known = _names(self.frame if experiments == self.experiments else results(experiments[0].study))
-        left = [e for e in experiments if Run(e).path.name not in known]
-        there = len(experiments) - len(left)
-        text = f"{len(experiments)} run{'s' * (len(experiments) > 1)}"
-        are = "none is" if not there else f"{there} is" if there == 1 else f"{there} are"
-        text += f", {are} there" if left else ": all there, nothing is left to train"
+        frame = self.frame if experiments == self.experiments else results(experiments[0].study)
+        text, left = live.would_train(experiments, frame)
         self.plan.value = text
         if not left or self.training or self.asked.is_set():
             return
-        frame = results(experiments[0].study)
-        workers = at_once(left, None, files.root() / "outputs")
-        todo = [(e, 1 - (Run(e).status.get("saved") or 0.0)) for e in left]
-        soon = forecast(todo, frame, workers, self.rehearsal, warm=any(map(pools.ready, pools.free)))
+        long, why = live.time_of(left, results(experiments[0].study), self.rehearsal)
         if not self.asked.is_set():
-            long = soon.why if soon.seconds is None else f"about {duration(soon.seconds)} on this machine"
-            self.plan.value = f'<span title="{escape(soon.why)}">{text}, {long}</span>'
+            self.plan.value = f'<span title="{escape(why)}">{text}, {long}</span>'
 
     def _refuse(self, error: ValueError) -> None:
         """At the control that the message names first."""
@@ -322,27 +304,6 @@ class Panel:
             time.sleep(LOOK_SECONDS)
         self.unsaved.value = ""
 
-    def _train_in_batch(self) -> None:
-        started, finished, said = time.monotonic(), 0, 0.0
-        if len(self.experiments) == 1:  # no need for a process of its own
-            Run(self.experiments[0]).train()
-            finished = 1
-        else:
-            with pools.borrowed() as pool:
-                pool.fill(len(self.experiments))  # workers start while the sweep looks at what is to be done
-                sweep = Sweep(self.experiments, pool=pool)
-                for news in sweep:
-                    finished += news.finished
-                    if time.monotonic() - said > 5:
-                        took = time.monotonic() - started
-                        print(f"{finished} of {len(self.experiments)} runs, {took:.0f} s", flush=True)
-                        said = time.monotonic()
-            if sweep.failed:  # nobody is there to see it, so the notebook must not go on as if all were well
-                reasons = "; ".join(sorted(set(sweep.failed.values())))
-                raise RuntimeError(f"{len(sweep.failed)} of {len(self.experiments)} runs failed: {reasons}")
-        print(f"{finished} of {len(self.experiments)} runs trained or found in {time.monotonic() - started:.0f} s")
-        self._read()
-
     def _read(self) -> None:
         """The results of the chosen runs, and the views of them."""
         names = [Run(experiment).path.name for experiment in self.experiments]
@@ -360,7 +321,3 @@ class Panel:
 
     def _say(self, text: str, wrong: bool = False) -> None:
         self.message.value = f'<span style="color:{"#b00020" if wrong else "inherit"}">{escape(text)}</span>'
-
-
-def _names(frame: pd.DataFrame) -> set[str]:
-    return {Path(path).name for path in frame["path"]} if len(frame) else set()

@@ -4,7 +4,7 @@ import functools
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ from torch import nn
 
 from iskit import files
 from iskit.data import Dataset
-from iskit.errors import Diverged, InputError, Unsaved
+from iskit.errors import InputError
 from iskit.runs import checkpoint, compiled, folder
+from iskit.runs.endings import disk_told, end_told, memory_told
 from iskit.runs.experiment import Experiment
 from iskit.runs.machine import decided
 from iskit.runs.parts import build, canonical, choose, load, parts, revisions, source
@@ -24,12 +25,6 @@ from iskit.runs.summary import summary
 from iskit.runs.writer import Overtaken, Writer
 from iskit.training import probe
 from iskit.training.trainer import Trainer
-
-# How cuBLAS, cuDNN, the host, oneDNN and Python put it.
-NO_MEMORY = (
-    *("out of memory", "ALLOC_FAILED", "DefaultCPUAllocator", "could not create a primitive"),
-    "can't start new thread",
-)
 
 
 class Run:
@@ -104,7 +99,7 @@ class Run:
             return
         threads = torch.get_num_threads()
         probe.keep_memory()
-        with self._memory_told():
+        with memory_told(self.experiment):
             trainer, state = self._begun()
             # A run goes on as it began, even if by now something else would suit.
             choice = probe.Choice(**state["choice"]) if state else self._choice(trainer)
@@ -161,23 +156,6 @@ class Run:
         measure = functools.partial(choose, self.experiment, trainer.model, trainer.data)
         return measure() if trainer.device.type == "cuda" else decided(self.experiment, self.path.parent, measure)
 
-    @contextmanager
-    def _memory_told(self) -> Iterator[None]:
-        """Running out of memory becomes an InputError that says what to lower."""
-        try:
-            yield
-        except (RuntimeError, MemoryError) as error:
-            if isinstance(error, RuntimeError) and not any(text in str(error) for text in NO_MEMORY):
-                raise
-            e = self.experiment
-            cuda = parts(e).device.type == "cuda"
-            raise InputError(
-                f"the {'GPU' if cuda else 'machine'}'s memory does not hold batch_size={e.batch_size} of "
-                f"model={e.model!r} on dataset={e.dataset!r}: lower batch_size, take a smaller model"
-                f"{', or precision=bf16' if e.precision == 'float32' else ''}; or see in "
-                f"{'nvidia-smi' if cuda else 'top'} who else takes of it"
-            ) from error
-
     def bind(self, device: torch.device, build: Callable[[Experiment, Dataset], nn.Module] = build) -> Trainer:
         """The trainer of this experiment, at its start, on a CPU in float32."""
         e, p = self.experiment, parts(self.experiment)
@@ -226,8 +204,8 @@ class Run:
         saved = trainer.budget.spent(trainer.meter) if state else None  # t of the checkpoint
         with (
             folder.locked(self.path, self.take_over) as writer,
-            self._disk_told(writer, lambda: saved),
-            self._end_told(trainer, writer, lambda: saved),
+            disk_told(self.path, writer, lambda: saved),
+            end_told(self.path, writer, lambda: self._keep(trainer, writer), lambda: saved),
         ):
             writer.claim("running", saved=saved)
             if self.finished:  # by another process, since we looked
@@ -279,36 +257,6 @@ class Run:
                 writer.say("finished", t=1.0)
                 (self.path / "checkpoint.pt").unlink(missing_ok=True)
                 (self.path / "error.log").unlink(missing_ok=True)
-
-    @contextmanager
-    def _end_told(self, trainer: Trainer, writer: Writer, saved: Callable[[], float | None]) -> Iterator[None]:
-        """What ends a run early, from its first moment on, stands in its status. saved: as for `_disk_told`."""
-        try:
-            yield
-        except (GeneratorExit, OSError, Overtaken):
-            raise
-        except BaseException as error:
-            state = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
-            with suppress(OSError, Overtaken):  # what happened is more than what could not be written of it
-                if not (self.path / "result.json").exists():  # else the weights alone were asked for
-                    self._keep(trainer, writer)
-                writer.say(state, saved=saved(), error=str(error), diverged=isinstance(error, Diverged))
-            raise
-
-    @contextmanager
-    def _disk_told(self, writer: Writer, saved: Callable[[], float | None]) -> Iterator[None]:
-        """A disk that takes no more becomes Unsaved. saved: gives the t of the checkpoint, None if there is none."""
-        try:
-            yield
-        except OSError as error:
-            kept = saved()
-            left = "nothing of it is saved, and the same command starts it anew"
-            if kept is not None:
-                left = f"saved is t={kept:.3f}, and the same command goes on from there"
-            text = f"{self.path} cannot be written ({error.strerror or error}), so the run has ended: {left}"
-            with suppress(OSError, Overtaken):
-                writer.say("failed", saved=kept, error=text)
-            raise Unsaved(text) from error
 
     def _settings(self, path: Path) -> None:
         import yaml

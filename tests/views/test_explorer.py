@@ -151,6 +151,8 @@ def protocol(**settings) -> pd.DataFrame:
 def test_the_paper_s_accuracies_stand_beside_its_own_protocol_alone(project):
     held = hold(protocol(), project / "outputs")
     cells = compare("table3", protocol()).cells.query("seeds > 0")
+    mixed = pd.concat([protocol(), protocol(epochs=30)], ignore_index=True)  # another study of the same methods
+    assert hold(mixed, project / "outputs")["paper"] == held["paper"]
     beside = [(cell["accuracy"], cell["deviation"]) for cell in held["paper"] if cell["table"] == "table3"]
     assert beside == list(zip(cells["paper"], cells["paper_std"], strict=True))
     assert {point for cell in held["paper"] for point in cell["points"]} == {0, 1}
