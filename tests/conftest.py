@@ -3,6 +3,7 @@
 import multiprocessing
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -38,7 +39,13 @@ def warm_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("iskit.study.local.multiprocessing.get_context", lambda method: context)
 
 
+@pytest.fixture(scope="session")
+def proxies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache of the proxies' results: a proxy of the same recipe is trained once for all tests of a process."""
+    return tmp_path_factory.mktemp("proxies")
+
+
 @pytest.fixture
-def make(tiny: Dataset) -> Callable[..., Trainer]:
+def make(tiny: Dataset, proxies: Path) -> Callable[..., Trainer]:
     """`make("p(smooth=False)", budget=0.5)` -> a Trainer on the tiny data set; its model depends on the seed alone."""
-    return partial(contract.make, data=tiny)
+    return partial(contract.make, data=tiny, cache=proxies)
