@@ -97,10 +97,16 @@ class Registry(Generic[T]):
         return self._part(self._find(name))
 
     def title(self, spec: str) -> str:
-        """The spec as shown to people, with the name that papers use: `p(smooth=False)` -> `p-SGD(smooth=False)`."""
-        if self._own_part(spec):  # the file of a finished run's need not be there any more
+        """The spec as shown to people, with the name that papers use: `p(smooth=False)` -> `p-SGD(smooth=False)`.
+
+        As it stands, if it is known no more: results outlive their methods.
+        """
+        if self._own_part(spec):  # its file need not be there any more
             return spec
-        name, _ = self.parse(spec)
+        try:
+            name, _ = self.parse(spec)
+        except InputError:
+            return spec
         return self.canonical(spec).replace(name, next(iter(self._aliases[name]), name), 1)
 
     def aliases(self, name: str) -> tuple[str, ...]:

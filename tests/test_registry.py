@@ -183,6 +183,7 @@ def test_people_are_shown_the_first_alias():
     assert tools.title("glue(path='glue')") == "glue(path='glue')"
     assert samplers.title("selective_backpropagation") == "SB"
     assert samplers.title("p") == "p-SGD"
+    assert samplers.title("gone(k=1)") == "gone(k=1)"
 
 
 def test_suggest_gives_the_nearest_or_all():

@@ -1,7 +1,7 @@
 """What a study file says beforehand of the comparisons that it will be judged by: its section `contrasts`."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -64,7 +64,7 @@ def read(section: Mapping[str, Any]) -> list[Contrast]:
     found = []
     for name, said in section.items():
         with naming(str(name)):
-            found.append(_contrast(str(name), said))
+            found.append(_contrast(str(name), said, settled))
     return found
 
 
@@ -96,6 +96,7 @@ def against(frame: pd.DataFrame, **reference: str) -> list[Contrast]:
                 "reference": reference,
                 "arms": [{name: spec} for spec in dict.fromkeys(part[name]) if spec != base],
             },
+            dict,  # what is known no more can be compared all the same
         )
         for where, part in groups
     ]
@@ -122,7 +123,8 @@ def _canonical(name: str, spec: str) -> str:
         return spec
 
 
-def _contrast(name: str, said: Any) -> Contrast:
+def _contrast(name: str, said: Any, settle: Callable[[Settings], dict[str, Any]]) -> Contrast:
+    """settle: checks and spells the settings that were written by hand; those of runs stand as they are."""
     check_keys("it", said, KEYS)
     chosen = [key for key in ("arms", "trend") if key in said]
     if len(chosen) > 1 or ("ratio" in said and chosen == ["trend"]):
@@ -139,8 +141,8 @@ def _contrast(name: str, said: Any) -> Contrast:
     if trend and len(steps) < 3:
         raise InputError(f"a trend needs three steps or more, in order, not {len(steps)}")
     # An arm that leaves a setting of the reference open has the reference's.
-    arms = [settled({**reference, **where, **spec}) for spec in steps]
-    base = settled({**where, **reference}) if reference else {}
+    arms = [settle({**reference, **where, **spec}) for spec in steps]
+    base = settle({**where, **reference}) if reference else {}
     for number, arm in enumerate(arms):
         if arm == base:
             raise InputError(f"the arm {', '.join(words(arm))} is its own reference")

@@ -25,8 +25,10 @@ def notes_on(contrast: Contrast, pairs: Pairs) -> list[str]:
         if differ := untold(runs, pairs.reference, told):
             notes.append(f"{title} differs from {contrast.against} also in {', '.join(differ)}")
     for title, runs in [*named, (contrast.against, pairs.reference)]:
-        spec = runs["sampler"].iloc[0]
-        name, options = samplers.parse(spec)
+        try:
+            name, options = samplers.parse(runs["sampler"].iloc[0])
+        except InputError:  # known no more
+            continue
         if options.get("control") and mean(runs, "weighted") > 0:
             notes.append(
                 f"{title}: the weights of a control are noise, so it is not neutral: "

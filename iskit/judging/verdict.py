@@ -197,7 +197,10 @@ def _idle(runs: pd.DataFrame) -> bool:
     """Whether a method that goes by what it learns chose and weighted as if it were not there, in all its runs."""
     if not {"acted", "weighted"} <= set(runs) or not ((runs["acted"] == 0) & (runs["weighted"] == 0)).all():
         return False
-    kind = type(samplers.create(runs["sampler"].iloc[0]))
+    try:
+        kind = type(samplers.create(runs["sampler"].iloc[0]))
+    except InputError:  # it is known no more, nor is what it goes by
+        return False
     hooks = ("select", "finish", "reduce", "update")
     learns = any(getattr(kind, hook) is not getattr(Sampler, hook) for hook in hooks)
     return learns or bool((runs["passes_prepared"] > 0).any())

@@ -5,7 +5,7 @@ import pytest
 from judged import runs
 
 import iskit
-from iskit.judging.findings import arm, check, drawn
+from iskit.judging.findings import arm, check, drawn, findings
 from iskit.judging.verdict import WORDS
 from iskit.views.verdict import differences
 
@@ -106,6 +106,22 @@ def test_what_cannot_be_compared_is_said(frame):
     assert found.which == []
     assert "no seed in common" in found.notes[0]
     assert iskit.findings(apart)._repr_markdown_()
+
+
+@pytest.mark.parametrize(
+    "gone", [{"sampler": "gone"}, {"sampler": "p(gone=1)"}, {"augment": "gone"}, {"dataset": "gone"}, {"model": "gone"}]
+)
+def test_what_is_known_no_more_is_compared_all_the_same(gone):
+    """Of a file from elsewhere, or of a version whose part has another name now."""
+    there = runs({"unif": [94.0, 95.0, 96.5], "p": [94.5, 95.0, 96.0]}, acted=0, weighted=0)
+    if "sampler" in gone:
+        there["sampler"] = there["sampler"].replace({"p": gone["sampler"]})
+    else:
+        there = there.assign(**gone)
+    found = findings(there)
+    assert found.notes == []
+    assert found.sentences[0].startswith(f"Which images? {gone.get('sampler', 'p')} against unif")
+    assert differences(there).data
 
 
 def test_check_holds_runs_and_sentences_against_each_other(frame, monkeypatch):

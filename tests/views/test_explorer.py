@@ -172,6 +172,14 @@ def test_beside_another_protocol_stand_the_paper_s_gaps_alone(other, project):
     assert "94.93" not in json.dumps(held)  # the paper's own, of unif
 
 
+def test_methods_and_data_that_are_known_no_more_are_shown_and_judged(project):
+    frame = runs({"unif": [94.0, 95.0, 96.5], "gone": [94.5, 95.0, 96.0]}, dataset="gone", acted=0, weighted=0)
+    held = hold(frame, project / "outputs")
+    (family,) = held["families"]
+    assert [arm["name"] for arm in family["arms"]] == ["gone"]
+    assert held["studies"][0]["sentences"] == iskit.findings(frame).sentences
+
+
 EVIL = "</script><script>document.title='gone'</script><!-- \u2028 &amp; \"' /* held */"
 
 

@@ -138,10 +138,7 @@ def _judged(
     else:
         wrong = []
     if not section:
-        try:
-            found = findings(part)
-        except InputError as error:  # a method or a data set that is known no more
-            return [], [], [*wrong, f"Not judged: {error}."]
+        found = findings(part)
         return [*found.which, *found.how], list(found.sentences), [*wrong, *found.notes]
     judged, notes = [], wrong
     for contrast in named:
