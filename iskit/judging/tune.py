@@ -11,6 +11,10 @@ A study file names what is to be tuned in its section `tune`; all that it leaves
       strengths: {selective_backprop: {beta: [1, 2, 3, 4]}}   # an option of a sampler; as many values for each
       reference: {sampler: unif}                         # the arm that the tuned arms are compared with; the default
       margin: 0.5                                        # of that contrast, in points; the default
+      controls: true                                     # judge each arm against its random control too, which has the
+                                                         # arm's rate and strength; not the default
+      conditions:                                        # where the tuned arms are compared too, tuned once, by `where`;
+        noisy: {dataset: digits(noise=0.2), margin: 1}   # settings over those of `where`, and a margin of its own
 
 The rule (`iskit.judging.optimum`). Of each arm's learning rates the one with the highest mean accuracy is the best; of
 those within one standard error of it, the one nearest 0.1 is chosen. While some arm's best stands on the edge of the
@@ -23,7 +27,7 @@ The trials (`iskit.judging.tuning`) are ordinary runs of the study `<study>-tuni
 set by the study's seeds.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,12 +41,13 @@ from iskit.samplers import samplers
 from iskit.study import plan
 from iskit.study.plan import Plan
 
-KEYS = ("where", "arms", "validation", "lr", "seeds", "strengths", "reference", "margin")
+KEYS = ("where", "arms", "validation", "lr", "seeds", "strengths", "reference", "margin", "controls", "conditions")
 LR = (0.025, 0.05, 0.1, 0.2, 0.4)
 SEEDS = 2
 FIRST = 101  # seed of trials: those below are a study's own
 EXTENSIONS = 3  # of the grid of learning rates, by a step at each edge that asks for it
 FOREIGN = ("study", "seed", "seeds", "lr", "validation")  # that no arm may settle
+TUNED = "tuned"  # the comparison where the arms were tuned, beside those in other conditions
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,8 @@ class Arm:
 class Task:
     """What a section `tune` asks for, checked. common: settings of all arms but for those of trials; seeds: of the
     trials; final: the study's own, as its file gives them; reference: number of an arm; further: trials of each arm
-    after the learning rates, by seed."""
+    after the learning rates, by seed; conditions: by name the settings over `where`, and the margin; controls: whether
+    random controls are judged too."""
 
     study: str
     common: Mapping[str, Any]
@@ -75,8 +81,9 @@ class Task:
     lr: tuple[float, ...]
     seeds: tuple[int, ...]
     final: Mapping[str, Any]
-    margin: float
     further: int
+    conditions: Mapping[str, tuple[Mapping[str, Any], float]]
+    controls: bool
 
     def experiment(self, settings: Mapping[str, Any], lr: float, seed: int = FIRST) -> Experiment:
         """A trial of these settings."""
@@ -85,18 +92,29 @@ class Task:
 
     def tuned(self, chosen: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """The study file of the arms with these settings, in the order of the arms."""
-        names = [arm.title for arm in self.arms]
         alike = {key: value for key, value in self.common.items() if key not in BYSTANDERS}
-        arms = [dict(own) for own in chosen]
-        reference = arms.pop(self.reference)
-        comparison = {"where": {**alike, **self.where}, "reference": reference, "arms": arms, "margin": self.margin}
-        return {
-            "study": self.study,
-            **self.common,
-            **self.final,
-            "blocks": {f"tuned: {name}": {**self.where, **own} for name, own in zip(names, chosen, strict=True)},
-            "contrasts": {"tuned": comparison},
-        }
+        blocks: dict[str, Any] = {}
+        compared: dict[str, Any] = {}
+        for condition, (settings, margin) in self.conditions.items():
+            where = {**self.where, **settings}
+            arms = {arm.title: dict(own) for arm, own in zip(self.arms, chosen, strict=True)}
+            blocks |= {f"{condition}: {title}": {**where, **own} for title, own in arms.items()}
+            about = {"where": {**alike, **where}, "margin": margin}
+            controls = {title: control for title, own in arms.items() if self.controls and (control := _control(own))}
+            for title, control in controls.items():
+                blocks[f"{condition}: {title}, control"] = {**where, **control}
+                compared[f"{condition}: {title}, control"] = {**about, "reference": control, "arms": [arms[title]]}
+            reference = arms.pop(self.arms[self.reference].title)
+            compared[condition] = {**about, "reference": reference, "arms": list(arms.values())}
+        return {"study": self.study, **self.common, **self.final, "blocks": blocks, "contrasts": compared}
+
+
+def _control(settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The random control of an arm, None if its sampler has none."""
+    name, options = samplers.parse(settings["sampler"])
+    if "control" not in samplers.options(name) or options.get("control"):
+        return None
+    return {**settings, "sampler": samplers.spec(name, {**options, "control": True})}
 
 
 def read(source: Plan) -> Task:
@@ -160,8 +178,9 @@ def _task(source: Plan) -> Task:
         lr=lr,
         seeds=tuple(range(FIRST, FIRST + _whole("seeds", said.get("seeds", SEEDS), 2))),
         final={key: source.common[key] for key in ("seed", "seeds") if key in source.common},
-        margin=said.get("margin", contrasts.MARGIN),
         further=max((len(values) for _, values in strengths.values()), default=0),
+        conditions=_conditions(said, {key for one in (*arms, reference) for key in one}),
+        controls=typed("controls", said.get("controls", False), bool),
     )
     _check(task, source)
     return task
@@ -181,6 +200,23 @@ def _check(task: Task, source: Plan) -> None:
     study = [one for block in (*source.blocks.values(), *final.blocks.values()) for one in block]
     if taken := [one.seed for one in study if one.seed >= FIRST]:
         raise InputError(f"the study's own seed={taken[0]} may be a trial's: give it seeds below {FIRST}")
+
+
+def _conditions(said: Mapping[str, Any], named: Collection[str]) -> dict[str, tuple[dict[str, Any], float]]:
+    """By name: settings, the margin. named: settings that tell the arms apart, which no condition may change."""
+    margin = said.get("margin", contrasts.MARGIN)
+    more = said.get("conditions") or {}
+    if not isinstance(more, Mapping) or not all(isinstance(one, Mapping) for one in more.values()):
+        raise InputError(f"conditions={shown(more)} must map names to settings, as {{noisy: {{dataset: ...}}}}")
+    found: dict[str, tuple[dict[str, Any], float]] = {TUNED: ({}, margin)}
+    for name, one in more.items():
+        settings = {key: value for key, value in one.items() if key != "margin"}
+        if not settings or name == TUNED:
+            raise InputError(f"conditions: {name}={shown(dict(one))} must change a setting, and not be named {TUNED}")
+        if taken := [key for key in settings if key in named or key in FOREIGN]:
+            raise InputError(f"conditions: {name}: {taken[0]} is the arms' or the trials', leave it out")
+        found[str(name)] = (contrasts.settled(settings), one.get("margin", margin))
+    return found
 
 
 def _strengths(said: Any, arms: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, tuple[Any, ...]]]:

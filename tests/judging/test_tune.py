@@ -74,6 +74,41 @@ def test_the_tuned_study_is_trained_on_all_by_the_studys_seeds_and_compared():
     assert list(family.arms) == [{**own, **chosen[1]}, {**own, **chosen[2]}]
 
 
+def test_tuned_once_the_arms_are_compared_in_other_conditions_and_with_their_controls():
+    noise = "digits(limit=200, noise=0.2)"
+    task = tune.read(planned(controls=True, conditions={"noisy": {"dataset": noise, "margin": 1}}))
+    chosen = [
+        {"sampler": "unif", "lr": 0.2},
+        {"sampler": "p", "lr": 0.05},
+        {"sampler": "selective_backprop(beta=2.0)", "lr": 0.1},
+    ]
+    controls = {
+        "p": "p(control=True)",
+        "selective_backprop(beta=2.0)": "selective_backprop(beta=2.0, control=True)",
+    }
+    final = plan.read(task.tuned(chosen))
+    asked = [(one["sampler"], one["lr"]) for one in chosen]
+    asked += [(controls[one["sampler"]], one["lr"]) for one in chosen[1:]]
+    assert sorted((e.dataset, e.sampler, e.lr, e.seed) for e in final.experiments) == sorted(
+        (dataset, *one, seed) for dataset in ("digits(limit=200)", noise) for one in asked for seed in (1, 2, 3)
+    )
+    families = {one.name: one for one in contrasts.read(final.contrasts)}
+    assert list(families) == [
+        *("tuned: p-SGD, control", "tuned: SB, control", "tuned"),
+        *("noisy: p-SGD, control", "noisy: SB, control", "noisy"),
+    ]
+    for name, one in families.items():
+        assert one.margin == (0.5 if name.startswith("tuned") else 1)
+        settings = [one.reference, *one.arms]
+        assert {each["dataset"] for each in settings} == {noise if name.startswith("noisy") else "digits(limit=200)"}
+        named = [(each["sampler"], each["lr"]) for each in settings]
+        if "control" in name:
+            ((control, rate), (method, same)) = named
+            assert (control, rate) == (controls[method], same)
+        else:
+            assert named == asked[:3]
+
+
 def test_arms_that_name_different_settings_have_the_studys_for_the_rest():
     task = tune.read(planned(arms=[{"sampler": "unif"}, {"sampler": "unif", "batch_size": 16}], strengths={},
                              reference={"batch_size": 32}))  # fmt: skip
@@ -112,6 +147,14 @@ def test_arms_that_name_different_settings_have_the_studys_for_the_rest():
         ({"strengths": {"SB": {"beta": [1, -1]}}}, r"beta=-1.0 must be 0"),
         ({"strengths": {"SB": {"beta": [1]}, "p": {"smooth": [False, 3]}}}, r"strengths: as many values for each"),
         ({"margin": 0}, r"contrast 'tuned': margin=0 must be above 0"),
+        ({"controls": "some"}, r"controls='some' must be"),
+        ({"conditions": {"noisy": 1}}, r"conditions={'noisy': 1} must map names to settings"),
+        ({"conditions": {"noisy": {"margin": 1}}}, r"noisy={'margin': 1} must change a setting"),
+        ({"conditions": {"tuned": {"epochs": 5}}}, r"must change a setting, and not be named tuned"),
+        ({"conditions": {"noisy": {"sampler": "p"}}}, r"noisy: sampler is the arms' or the trials'"),
+        ({"conditions": {"noisy": {"lr": 0.1}}}, r"noisy: lr is the arms' or the trials'"),
+        ({"conditions": {"noisy": {"dataset": "digitz"}}}, r"dataset='digitz' is unknown"),
+        ({"conditions": {"noisy": {"epochs": 5, "margin": 0}}}, r"contrast 'noisy': margin=0 must be above 0"),
     ],
 )
 def test_what_cannot_work_is_refused(section, message):
