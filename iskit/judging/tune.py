@@ -13,8 +13,8 @@ A study file names what is to be tuned in its section `tune`; all that it leaves
       margin: 0.5                                        # of that contrast, in points; the default
       controls: true                                     # judge each arm against its random control too, which has the
                                                          # arm's rate and strength; not the default
-      conditions:                                        # where the tuned arms are compared too, tuned once, by `where`;
-        noisy: {dataset: digits(noise=0.2), margin: 1}   # settings over those of `where`, and a margin of its own
+      conditions:                                        # where the tuned arms are compared too, tuned once;
+        noisy: {dataset: digits(noise=0.2), margin: 1}   # settings over those of `where`; a margin of its own
 
 The rule (`iskit.judging.optimum`). Of each arm's learning rates the one with the highest mean accuracy is the best; of
 those within one standard error of it, the one nearest 0.1 is chosen. While some arm's best stands on the edge of the
