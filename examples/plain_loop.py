@@ -1,5 +1,4 @@
-"""Importance sampling in a plain loop. Killed and started again, it goes on as if nothing had happened.
-python examples/plain_loop.py checkpoint.pt"""
+"""Importance sampling in a plain loop; killed, it goes on exactly: python examples/plain_loop.py checkpoint.pt"""
 
 import sys
 from pathlib import Path
@@ -13,9 +12,13 @@ INPUT = torch.randn(2000, 20, generator=torch.Generator().manual_seed(0))
 LABEL = (INPUT[:, :4].sum(1) > 0).long() + (INPUT[:, 4:8].sum(1) > 0).long()
 
 
-def main(checkpoint: Path, stop: float = 1.0) -> nn.Module:
+def network() -> nn.Module:
     torch.manual_seed(1)
-    model = nn.Sequential(nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 3))
+    return nn.Sequential(nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 3))
+
+
+def main(checkpoint: Path) -> nn.Module:
+    model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     loader = iskit.wrap((INPUT, LABEL), model, sampler="p", batch_size=40, budget=0.3, epochs=20)
     parts = {"model": model, "optimizer": optimizer, "loader": loader}
@@ -28,10 +31,8 @@ def main(checkpoint: Path, stop: float = 1.0) -> nn.Module:
         loader.reduce(nn.functional.cross_entropy(logits, target, reduction="none"), logits).backward()
         optimizer.step()
         optimizer.zero_grad()
-        if step % 20 == 0 or loader.t >= stop:
+        if step % 20 == 0 or loader.t == 1:
             torch.save({name: part.state_dict() for name, part in parts.items()}, checkpoint)
-            if loader.t >= stop:
-                break
     return model
 
 

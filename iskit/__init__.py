@@ -35,7 +35,7 @@ _HOME = {
     "show": "iskit.views.cards",
     "verdict": "iskit.views.verdict",
     "watch": "iskit.pages.watch",
-    "wrap": "iskit.own.loader",
+    "wrap": "iskit.own.wrapping",
 }
 __all__ = sorted(_HOME)
 

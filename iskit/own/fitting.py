@@ -12,7 +12,7 @@ from iskit.errors import Diverged, InputError, shown, suggest
 from iskit.inputs import guard, typed
 from iskit.own.asking import ask, asked_first, check_model
 from iskit.own.examples import Source, check_labels, has_classes, sizes, source
-from iskit.own.loader import wrap
+from iskit.own.wrapping import wrap
 from iskit.training.history import History, numbers
 from iskit.training.schedules import schedules
 

@@ -17,10 +17,10 @@ from iskit.training.scorer import Scorer
 
 
 class Ranks:
-    """Of a model in DistributedDataParallel, the processes that share it; of any other, this one alone."""
+    """Of a model in DistributedDataParallel, the processes that share it; of any other, `group`, or this one alone."""
 
-    def __init__(self, model: nn.Module):
-        self.group = model.process_group if isinstance(model, DistributedDataParallel) else None
+    def __init__(self, model: nn.Module, group: dist.ProcessGroup | None = None):
+        self.group = model.process_group if isinstance(model, DistributedDataParallel) else group
         self.count = 1 if self.group is None else dist.get_world_size(self.group)
         self.rank = 0 if self.group is None else dist.get_rank(self.group)
 

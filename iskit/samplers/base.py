@@ -137,6 +137,7 @@ class Sampler:
 
     needs_labels = False  # True if a hook reads labels, targets or probabilities: then data without classes is refused
     epochs_apart = False  # True if examples of two epochs are not to be mixed with each other
+    whole_batches = True  # False if a step may train fewer than batch_size: their number is not known beforehand
     price = 1  # forward passes that scoring a candidate costs, if `select` scores any
     needs_parts = False  # True if `finish` reads what mixed rows are made of: then batches carry their parts
     volume: Volume = "constant"  # how `size` goes over the epochs; of those that heed it, an option

@@ -90,6 +90,7 @@ class GradientNorm(Sampler):
         self.exact, self.by_logits = score == "full", cross_entropy if score == "loss" else bound
         self.tau_min = self.form.tau_min(presample) if tau_min is None else tau_min
         self.price = 3 if self.exact else 1
+        self.whole_batches = form == "presample"
 
     def bind(self, *, label: Tensor, budget: Budget, epochs: int, batch_size: int, seed: int) -> None:
         super().bind(label=label, budget=budget, epochs=epochs, batch_size=batch_size, seed=seed)

@@ -58,6 +58,7 @@ class SelectiveBackprop(Sampler):
         self.given = 3.0 if official and beta is None else beta
         self.history, self.stale, self.official, self.control = history, stale, official, control
         self.needs_parts = self.epochs_apart = official
+        self.whole_batches = not official
 
     def check(self, *, budget: float, unit: str, epochs: int, batch_size: int) -> None:
         if self.history < batch_size:

@@ -184,6 +184,8 @@ def test_it_lands_on_its_budget_within_one_step(spec, unit, same_proxy):
     assert after < goal + (B if unit == "backward" else 3 * B)  # what training one batch costs
     if unit == "backward":
         assert loader.history.counts.sum() == loader.meter.backward
+        if loader.sampler.whole_batches:
+            assert len(loader) == loader.meter.steps
 
 
 def train_steps(loader):
@@ -196,8 +198,13 @@ def train_steps(loader):
 def test_the_number_of_steps_is_known_where_it_can_be():
     loader = wrapped("unif")
     assert len(loader) == len(train(loader)) == 20
-    with pytest.raises(TypeError, match=r"use loader\.t"):
-        len(wrapped("unif", unit="cost"))
+    for unknown in (
+        wrapped("unif", unit="cost"),
+        wrapped("selective_backprop(beta=2, official=True, history=48)"),
+        wrapped("gnorm(tau_min=0.5, form='constant_variance')"),
+    ):
+        with pytest.raises(TypeError, match=r"use loader\.t"):
+            len(unknown)
 
 
 def test_a_budget_in_seconds_pays_for_training_and_scoring_but_not_for_evaluation():

@@ -1,0 +1,65 @@
+"""The whole loops of examples/: a framework trains what the bare loop trains, and each goes on exactly when killed."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import trained
+from trained import Killed, Trained, train
+
+ROOT = Path(__file__).parents[2]
+FRAMEWORKS = {"lightning_loop": "lightning", "hf_trainer": "transformers"}
+FRAMED = [pytest.param(name, marks=pytest.mark.engines) for name in FRAMEWORKS]
+OFFLINE = {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+N, B, STEPS = 2000, 40, 60  # 0.3 of 4 epochs
+
+pytestmark = [
+    pytest.mark.xdist_group("frameworks"),  # they take seconds to import
+    pytest.mark.filterwarnings("ignore:The `srun` command is available"),  # on a machine with Slurm
+    pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists"),  # as it does when a run goes on
+    pytest.mark.filterwarnings("ignore::FutureWarning:lightning"),  # Lightning's own
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning"),
+]
+
+
+@pytest.fixture(autouse=True)
+def framework(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the example, where it is installed, and without the network."""
+    for name, value in OFFLINE.items():
+        monkeypatch.setenv(name, value)
+    example = request.node.callspec.params["example"]
+    if example in FRAMEWORKS:
+        pytest.importorskip(FRAMEWORKS[example], reason="not installed: pip install 'iskit[integrations]'")
+
+
+def run(example: str, folder: Path, dies: int | None = None) -> Trained:
+    folder.mkdir(exist_ok=True)
+    return train(example, folder / "checkpoint.pt" if example == "plain_loop" else folder, dies)
+
+
+def ends_alike(one: Trained, other: Trained) -> bool:
+    parameters = zip(one.parameters, other.parameters, strict=True)
+    return torch.equal(one.counts, other.counts) and all(torch.equal(a, b) for a, b in parameters)
+
+
+@pytest.mark.parametrize("example", FRAMED)
+def test_a_framework_trains_what_the_sampler_chose(example: str, tmp_path: Path):
+    bare, framed = run("plain_loop", tmp_path / "bare"), run(example, tmp_path / "framed")
+    assert framed.passes == bare.passes == STEPS * B
+    assert torch.equal(framed.rows, bare.rows)
+    assert torch.equal(framed.rows.bincount(minlength=N), framed.counts)
+    assert ends_alike(framed, bare)
+
+
+@pytest.mark.parametrize("example", ["plain_loop", *FRAMED])
+def test_killed_between_two_checkpoints_it_ends_the_same(example: str, tmp_path: Path):
+    whole = run(example, tmp_path / "whole")
+    for dies in (33, 55):
+        with pytest.raises(Killed):
+            run(example, tmp_path / "killed", dies)
+    resumed = run(example, tmp_path / "killed")
+    assert torch.equal(resumed.rows, whole.rows[40 * B :])  # from the last checkpoint on
+    assert ends_alike(resumed, whole)
