@@ -1,6 +1,7 @@
 """One rank of a run on several, for tests: `python rank_work.py RANK COUNT FOLDER` writes FOLDER/RANK.pt."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 import iskit
+from iskit.own.loader import BudgetedLoader
 
 N, B, CLASSES = 96, 16, 4
 # Whole numbers: what a model of such weights answers does not depend on how its rows are divided.
@@ -33,7 +35,7 @@ def whole() -> nn.Module:
     return model
 
 
-def loader_of(model: nn.Module, spec: str, **settings: Any):
+def loader_of(model: nn.Module, spec: str, **settings: Any) -> BudgetedLoader:
     given = {"batch_size": B, "budget": 0.5, "epochs": 10, "proxy": whole} | settings
     return iskit.wrap((X, Y), model, sampler=spec, **given)
 
@@ -54,9 +56,13 @@ def chosen(model: nn.Module, spec: str, parts: int = 1) -> dict[str, Any]:
     }
 
 
-def trained(model: nn.Module, spec: str, parts: int = 1) -> list[Tensor]:
-    """The parameters after a run; and its scalars."""
-    loader, optimizer, scalars = loader_of(model, spec), torch.optim.SGD(model.parameters(), 0.05, momentum=0.9), []
+def trained(
+    model: nn.Module, spec: str, parts: int = 1, later: Callable[[nn.Module], nn.Module] | None = None, **settings: Any
+) -> list[Tensor]:
+    """The parameters after a run; and its scalars. later: what becomes of the model once the loader has it."""
+    loader, scalars = loader_of(model, spec, **settings), []
+    model = later(model) if later else model
+    optimizer = torch.optim.SGD(model.parameters(), 0.05, momentum=0.9)
     for step in loader.accumulate(parts):
         total = torch.zeros(())
         for image, target in step:
@@ -70,9 +76,9 @@ def trained(model: nn.Module, spec: str, parts: int = 1) -> list[Tensor]:
     return [*(parameter.detach() for parameter in model.parameters()), torch.stack(scalars)]
 
 
-def refused(model: nn.Module, **settings: Any) -> str:
+def refused(model: nn.Module, make: Callable[..., Any] = loader_of, **settings: Any) -> str:
     try:
-        loader_of(model, "unif", **settings)
+        make(model, "unif", **settings)
     except iskit.InputError as error:
         return str(error)
     return ""
@@ -95,11 +101,13 @@ def work(rank: int, count: int, folder: Path) -> dict[str, Any]:
         "chosen": {spec: chosen(shared(), spec) for spec in SPECS},
         "trained": {spec: trained(shared(), spec) for spec in TRAINED},
         "example": example(folder),
+        "later": trained(whole(), "loss_history", later=DistributedDataParallel, group=dist.group.WORLD),
         "parts": trained(shared(), "loss_history", parts=2),
         "refused": {
             "seed": refused(shared(), seed=rank // 2),
             "batch_size": refused(shared(), batch_size=B + 1),
             "unit": refused(shared(), budget=9, unit="seconds"),
+            "never": refused(whole(), trained, group=dist.group.WORLD),
         },
     }
 

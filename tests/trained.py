@@ -85,5 +85,5 @@ def on_ranks() -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     on_ranks()
-    place = Path(sys.argv[2])
-    torch.save(asdict(train(sys.argv[1], place / "run")), place / f"{os.environ['RANK']}.pt")
+    folder = Path(sys.argv[2])
+    torch.save(asdict(train(sys.argv[1], folder / "run")), folder / f"{os.environ['RANK']}.pt")

@@ -105,6 +105,8 @@ class BudgetedLoader:
                 self.ranks.same(self.sampler.state_dict().values(), self.history.counts.device)
             while self.t < 1:
                 self.watch.switch("train")
+                if self.meter.steps == 1:
+                    self.ranks.check_shared(self.model)
                 if self.whole is None:
                     self.whole = self.examples.batch(self.t, score)
                 self.told = []

@@ -21,6 +21,7 @@ class Ranks:
 
     def __init__(self, model: nn.Module, group: dist.ProcessGroup | None = None):
         self.group = model.process_group if isinstance(model, DistributedDataParallel) else group
+        self.wrapped = isinstance(model, DistributedDataParallel)
         self.count = 1 if self.group is None else dist.get_world_size(self.group)
         self.rank = 0 if self.group is None else dist.get_rank(self.group)
 
@@ -32,6 +33,16 @@ class Ranks:
             if any(value != values[0] for value in values):
                 listed = ", ".join(f"{shown(value)} on rank {rank}" for rank, value in enumerate(values))
                 raise InputError(f"{name} is {listed}: give all ranks the same data and settings")
+
+    def check_shared(self, model: nn.Module) -> None:
+        """After the first step: InputError if it was not the same on all, where nobody has promised that it is."""
+        if self.count > 1 and not self.wrapped:
+            told = {name: value.detach().cpu().double().numpy() for name, value in model.named_parameters()}
+            if len(set(self._all(digest(told)))) > 1:
+                raise InputError(
+                    "the model is another one on each rank after the first step: put it into DistributedDataParallel, "
+                    "or leave group out of wrap, for a run of its own on each"
+                )
 
     def _all(self, value: Any) -> list[Any]:
         found = [value] * self.count

@@ -63,3 +63,22 @@ def test_killed_between_two_checkpoints_it_ends_the_same(example: str, tmp_path:
     resumed = run(example, tmp_path / "killed")
     assert torch.equal(resumed.rows, whole.rows[40 * B :])  # from the last checkpoint on
     assert ends_alike(resumed, whole)
+
+
+@pytest.mark.parametrize("example", FRAMED)
+def test_on_two_ranks_each_trains_its_slice(example: str, tmp_path: Path):
+    """Of one plan, that no framework has divided once more."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*launch, trained.__file__, example, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    ranks = [Trained(**torch.load(tmp_path / f"{rank}.pt", weights_only=True)) for rank in (0, 1)]
+    assert [rank.passes for rank in ranks] == [STEPS * B] * 2  # of both together
+    assert [len(rank.rows) for rank in ranks] == [STEPS * B // 2] * 2
+    assert torch.equal(torch.cat([rank.rows for rank in ranks]).bincount(minlength=N), ranks[0].counts)
+    assert ends_alike(*ranks)
