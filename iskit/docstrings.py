@@ -38,6 +38,15 @@ class Card:
             raise ValueError(f"the card of {name!r} lacks {', '.join(missing)}")
         return cls(name, head.strip(), **{key: fields[key] for key in CARD_FIELDS})
 
+    @property
+    def setting(self) -> tuple[str, float]:
+        """What a sampler's `neutral: option=value[, budget=value]` means: the spec, and the budget."""
+        if self.neutral == "always":
+            return self.name, 1.0
+        said = re.fullmatch(r"(?P<options>.*?)(?:(?:, )?budget=(?P<budget>[\d.]+))?", self.neutral)
+        assert said
+        return f"{self.name}({said['options']})", float(said["budget"] or 1)
+
 
 def explained(docstring: str) -> dict[str, str]:
     """`a: the first; b, c: two more. Further words.` -> what it says of each word, up to the sentence's end."""

@@ -6,6 +6,7 @@ import sys
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -33,14 +34,14 @@ class Trained:
     parameters: list[Tensor]
 
 
-def train(example: str, place: Path, dies: int | None = None) -> Trained:
-    """Runs the `main` of an example; Killed in the step of that number."""
+def train(example: str, place: Path, dies: int | None = None, **changed: Any) -> Trained:
+    """Runs the `main` of an example, with other settings of `wrap`; Killed in the step of that number."""
     loaders: list[BudgetedLoader] = []
     seen: list[Tensor] = []
     wrap, reduce = wrapping.wrap, BudgetedLoader.reduce
 
-    def wrapped(*data, epochs, **settings):
-        loaders.append(wrap(*data, epochs=EPOCHS, **settings))
+    def wrapped(*data, **settings):
+        loaders.append(wrap(*data, **(settings | {"epochs": EPOCHS} | changed)))
         return loaders[-1]
 
     def reduced(loader, *told):
@@ -87,3 +88,5 @@ if __name__ == "__main__":
     on_ranks()
     folder = Path(sys.argv[2])
     torch.save(asdict(train(sys.argv[1], folder / "run")), folder / f"{os.environ['RANK']}.pt")
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()  # a rank that is left alone with it aborts

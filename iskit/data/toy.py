@@ -3,14 +3,16 @@
 For `model=logistic`: what the best sampling distribution is, and what it gains, is known in closed form. The easy
 points lie left or right by their class. The hard ones lie on the line between, in pairs of one place and both classes:
 nothing can be learnt of them, and the best parameters give them the probability 1/2. Their gradients never vanish,
-those of the easy ones do, though these are the larger ones at first.
+those of the easy ones do, though these are the larger ones at first. Beside it, `corners`: what samplers are tried on.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
+from iskit.data.base import Dataset
 from iskit.data.loader import About, Loader, Split, datasets
 from iskit.errors import InputError
 
@@ -54,3 +56,16 @@ def points(hard: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     image = np.stack([ZERO + across, ZERO + along, np.zeros(EXAMPLES, int)], axis=1).astype(np.uint8)
     order = random.permutation(EXAMPLES)
     return image[order, None, None, :], label[order]
+
+
+def corners() -> Dataset:
+    """200 + 80 grey 8 x 8 images of 4 classes: a bright quarter each, in noise, so that a few epochs learn them."""
+    draws = torch.Generator().manual_seed(0)
+    label = torch.randint(4, (280,), generator=draws)
+    corner = torch.stack([label // 2, label % 2], dim=1) * 4
+    image = torch.randint(0, 100, (280, 8, 8, 1), generator=draws)
+    for number, (row, column) in enumerate(corner.tolist()):
+        image[number, row : row + 4, column : column + 4] += 80
+    image = image.to(torch.uint8)
+    sets = (image[:200], label[:200], image[200:], label[200:])
+    return Dataset(*sets, mean=(0.27,), std=(0.18,), classes=("a", "b", "c", "d"), flip=False, pad=1)

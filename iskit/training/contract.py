@@ -5,7 +5,6 @@ Each takes `make`, which gives a Trainer of a few steps for a sampler's spec, an
 
 import itertools
 import random
-import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import Tensor
 from iskit import files
 from iskit.augment import Pipeline
 from iskit.data import Dataset
+from iskit.data.toy import corners
 from iskit.errors import InputError
 from iskit.inputs import load_python, own_line, reason
 from iskit.models import models
@@ -28,19 +28,6 @@ from iskit.training.schedules import schedules
 from iskit.training.trainer import Trainer
 
 Make = Callable[..., Trainer]
-
-
-def corners() -> Dataset:
-    """200 + 80 grey 8 x 8 images of 4 classes: a bright quarter each, in noise, so that a few epochs learn them."""
-    draws = torch.Generator().manual_seed(0)
-    label = torch.randint(4, (280,), generator=draws)
-    corner = torch.stack([label // 2, label % 2], dim=1) * 4
-    image = torch.randint(0, 100, (280, 8, 8, 1), generator=draws)
-    for number, (row, column) in enumerate(corner.tolist()):
-        image[number, row : row + 4, column : column + 4] += 80
-    image = image.to(torch.uint8)
-    sets = (image[:200], label[:200], image[200:], label[200:])
-    return Dataset(*sets, mean=(0.27,), std=(0.18,), classes=("a", "b", "c", "d"), flip=False, pad=1)
 
 
 def make(sampler: str = "unif", augment: str = "none", data: Dataset | None = None, **settings: Any) -> Trainer:
@@ -69,18 +56,6 @@ def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
-def neutral(name: str) -> tuple[str, float]:
-    """What the card's `neutral: option=value[, budget=value]` means: the spec, and the budget."""
-    text = samplers.card(name).neutral
-    if text == "always":
-        return name, 1.0
-    settings = re.fullmatch(r"(?P<options>.*?)(?:(?:, )?budget=(?P<budget>[\d.]+))?", text)
-    assert settings
-    spec = f"{name}({settings['options']})"
-    samplers.parse(spec)  # InputError if the card says what no spec string can
-    return spec, float(settings["budget"] or 1)
-
-
 def least(make: Make, spec: str) -> float:
     """A half, or 1 for a sampler that knows no smaller budget."""
     try:
@@ -103,9 +78,10 @@ def has_a_card(make: Make, spec: str) -> str:
 def is_neutral(make: Make, spec: str) -> str:
     """Batch for batch, at the setting that its card names."""
     try:
-        same, budget = neutral(samplers.parse(spec)[0])
+        same, budget = samplers.card(samplers.parse(spec)[0]).setting
     except ValueError:
         return "it has no card that names its neutral setting"
+    samplers.parse(same)  # InputError if the card says what no spec string can
     full, ours = (finish(make(one, "standard|mixup", budget=budget, epochs=3)) for one in ("sgd", same))
     if not torch.equal(ours.history.counts, full.history.counts):
         return f"at {same} and budget=1 it trains other examples than sgd does"
@@ -262,6 +238,19 @@ def repeats_itself(make: Make, spec: str) -> str:
     return "two seeds gave the same run" if equal(weights(one), weights(other)) else ""
 
 
+def tells_how_far(make: Make, spec: str) -> str:
+    """Of choices that follow what the model learns: two models that learn differently show whether they do."""
+    budget = least(make, spec)
+    one, other = (finish(make(spec, budget=budget, lr=lr)) for lr in (0.05, 0.005))
+    told = any(trainer.acting.means(1)["acted"] for trainer in (one, other))
+    if told or torch.equal(one.history.counts, other.history.counts):
+        return ""
+    return (
+        "which examples it trains follows from what the model learns, but it never says how far that is from a uniform "
+        "choice: call self.tell in plan or select, or verdicts will say that it never acted"
+    )
+
+
 PROMISES: dict[str, Callable[[Make, str], str]] = {
     "says what it does, and what each option means": has_a_card,
     "answers in the shapes that are asked for": answers_whole,
@@ -273,6 +262,7 @@ PROMISES: dict[str, Callable[[Make, str], str]] = {
     "keeps its state in place": keeps_its_state_in_place,
     "keeps all that changes in tensors": changes_only_tensors,
     "goes on from a checkpoint as it would have": goes_through_a_file,
+    "tells how far its choices are from uniform ones": tells_how_far,
 }
 
 

@@ -33,7 +33,7 @@ def test_each_line_trains(spec: str):
 
 def test_the_calls_take_what_the_page_says():
     called = re.findall(r"iskit\.(wrap|fit)\(([^`]*)\)`", TEXT)
-    assert len(called) == 4
+    assert len(called) == 6
     for name, arguments in called:
         known = set(signature(getattr(iskit, name)).parameters)
         assert set(re.findall(r"(\w+)=", arguments)) <= known

@@ -4,11 +4,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import trained
-from trained import Killed, Trained, train
+from trained import EPOCHS, Killed, Trained, train
+
+from iskit.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 FRAMEWORKS = {"lightning_loop": "lightning", "hf_trainer": "transformers"}
@@ -35,9 +38,9 @@ def framework(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
         pytest.importorskip(FRAMEWORKS[example], reason="not installed: pip install 'iskit[integrations]'")
 
 
-def run(example: str, folder: Path, dies: int | None = None) -> Trained:
+def run(example: str, folder: Path, dies: int | None = None, **changed: Any) -> Trained:
     folder.mkdir(exist_ok=True)
-    return train(example, folder / "checkpoint.pt" if example == "plain_loop" else folder, dies)
+    return train(example, folder / "checkpoint.pt" if example == "plain_loop" else folder, dies, **changed)
 
 
 def ends_alike(one: Trained, other: Trained) -> bool:
@@ -82,3 +85,55 @@ def test_on_two_ranks_each_trains_its_slice(example: str, tmp_path: Path):
     assert [len(rank.rows) for rank in ranks] == [STEPS * B // 2] * 2
     assert torch.equal(torch.cat([rank.rows for rank in ranks]).bincount(minlength=N), ranks[0].counts)
     assert ends_alike(*ranks)
+
+
+# --- what docs/coming_from.md says of them ---
+
+
+def arguments(monkeypatch: pytest.MonkeyPatch, **changed: Any) -> None:
+    """Of the Hugging Face example."""
+    import transformers
+
+    given = transformers.TrainingArguments
+    monkeypatch.setattr(transformers, "TrainingArguments", lambda folder, **told: given(folder, **(told | changed)))
+
+
+COST = {"unit": "cost", "budget": 0.5, "sampler": "gnorm(tau_min=0.5)"}  # the number of steps is not known
+
+
+@pytest.mark.filterwarnings("ignore:Found `dataloader_iter` argument")  # experimental, it says
+@pytest.mark.parametrize("example", FRAMED[:1])
+def test_lightning_that_does_not_know_the_number_of_steps(example: str, tmp_path: Path, monkeypatch):
+    with pytest.raises(InputError, match=r"left without loader\.reduce"):
+        run(example, tmp_path / "ahead", **COST)
+    monkeypatch.syspath_prepend(trained.EXAMPLES)
+    import lightning_loop
+
+    step = lightning_loop.Classifier.training_step
+
+    def asking(self, dataloader_iter):
+        return step(self, next(dataloader_iter)[0], 0)
+
+    monkeypatch.setattr(lightning_loop.Classifier, "training_step", asking)
+    assert ends_alike(run(example, tmp_path / "asked", **COST), run("plain_loop", tmp_path / "bare", **COST))
+
+
+@pytest.mark.parametrize("example", FRAMED[1:])
+def test_a_trainer_that_does_not_know_the_number_of_steps(example: str, tmp_path: Path, monkeypatch):
+    with pytest.raises(ValueError, match="max_steps must be set"):
+        run(example, tmp_path / "unknown", **COST)
+    arguments(monkeypatch, max_steps=EPOCHS * N // B)
+    assert ends_alike(run(example, tmp_path / "known", **COST), run("plain_loop", tmp_path / "bare", **COST))
+
+
+@pytest.mark.parametrize("example", FRAMED[1:])
+def test_what_a_trainer_would_do_with_the_batches_is_refused(example: str, tmp_path: Path, monkeypatch):
+    with pytest.raises(Killed):
+        run(example, tmp_path, dies=33)
+    with monkeypatch.context() as patch:
+        arguments(patch, ignore_data_skip=False)
+        with pytest.raises(AttributeError, match="'dataset'"):
+            run(example, tmp_path)
+    arguments(monkeypatch, gradient_accumulation_steps=2)
+    with pytest.raises(InputError, match=r"left without loader\.reduce"):
+        run(example, tmp_path / "ahead")

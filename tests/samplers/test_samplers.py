@@ -34,7 +34,7 @@ REMEDY = {
 
 @pytest.mark.parametrize("name", ALL)
 def test_at_its_neutral_setting_every_sampler_is_sgd(make, name):
-    _, budget = contract.neutral(name)
+    _, budget = samplers.card(name).setting
     assert budget == 1
     assert contract.is_neutral(make, name) == ""
 
@@ -110,7 +110,7 @@ def test_the_state_of_every_sampler_goes_through_a_file(make, name, tmp_path):
     "kept",
     [
         *(contract.answers_whole, contract.keeps_its_state_in_place, contract.leaves_global_random_states),
-        *(contract.follows_the_common_order, contract.repeats_itself, contract.has_a_card),
+        *(contract.follows_the_common_order, contract.repeats_itself, contract.has_a_card, contract.tells_how_far),
     ],
 )
 def test_what_every_sampler_promises(make, name, kept):
