@@ -101,7 +101,7 @@ def arguments(monkeypatch: pytest.MonkeyPatch, **changed: Any) -> None:
 COST = {"unit": "cost", "budget": 0.5, "sampler": "gnorm(tau_min=0.5)"}  # the number of steps is not known
 
 
-@pytest.mark.filterwarnings("ignore:Found `dataloader_iter` argument")  # experimental, it says
+@pytest.mark.filterwarnings("ignore:.*`dataloader_iter`")  # experimental, it says
 @pytest.mark.parametrize("example", FRAMED[:1])
 def test_lightning_that_does_not_know_the_number_of_steps(example: str, tmp_path: Path, monkeypatch):
     with pytest.raises(InputError, match=r"left without loader\.reduce"):
