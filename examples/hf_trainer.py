@@ -11,9 +11,9 @@ from iskit import wrap
 
 class SampledTrainer(hf.Trainer):
     def get_train_dataloader(self):
-        return self.loader  # as it is: prepared by accelerate, a loader fetches ahead of what the sampler learns
+        return self.loader  # as it is: a Trainer's own would draw the examples by a sampler of its own
 
-    def compute_loss(self, model, inputs, **ignored):
+    def compute_loss(self, model, inputs, **others):  # evaluation asks it too: `if not model.training`
         self.optimizer.param_groups[0]["lr"] = 0.1 * self.loader.rate(lambda t: 1 - t)
         logits = model(inputs["input"])  # model(**inputs).logits, of a model of theirs
         return self.loader.reduce(torch.nn.functional.cross_entropy(logits, inputs["labels"], reduction="none"), logits)
@@ -21,7 +21,7 @@ class SampledTrainer(hf.Trainer):
     def save_model(self, output_dir=None, _internal_call=False):
         super().save_model(output_dir, _internal_call)
         if self.args.should_save:
-            torch.save(self.loader.state_dict(), f"{output_dir}/loader.pt")
+            torch.save(self.loader.state_dict(), f"{output_dir or self.args.output_dir}/loader.pt")
 
 
 def main(folder: str) -> torch.nn.Module:

@@ -14,7 +14,7 @@ from trained import EPOCHS, Killed, Trained, train
 from iskit.errors import InputError
 
 ROOT = Path(__file__).parents[2]
-FRAMEWORKS = {"lightning_loop": "lightning", "hf_trainer": "transformers"}
+FRAMEWORKS = {"lightning_loop": ["lightning"], "hf_trainer": ["transformers", "accelerate"]}
 FRAMED = [pytest.param(name, marks=pytest.mark.engines) for name in FRAMEWORKS]
 OFFLINE = {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
 N, B, STEPS = 2000, 40, 60  # 0.3 of 4 epochs
@@ -34,8 +34,8 @@ def framework(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     for name, value in OFFLINE.items():
         monkeypatch.setenv(name, value)
     example = request.node.callspec.params["example"]
-    if example in FRAMEWORKS:
-        pytest.importorskip(FRAMEWORKS[example], reason="not installed: pip install 'iskit[integrations]'")
+    for package in FRAMEWORKS.get(example, []):
+        pytest.importorskip(package, reason=f"no {package}: pip install 'iskit[integrations]'")
 
 
 def run(example: str, folder: Path, dies: int | None = None, **changed: Any) -> Trained:
