@@ -43,7 +43,11 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SMOKE = sorted(PAGES.glob("*.yaml"))
 OWN = ("03_see_the_sampling", "11_explorer")  # executed by tests of their own
 # What the executed page says that no other does.
-TELLS = {"05_augmentations": "ricap: rows sum to 1.000", "02_why_choose": "reach the bound at all"}
+TELLS = {
+    "05_augmentations": "ricap: rows sum to 1.000",
+    "02_why_choose": "reach the bound at all",
+    "10_beyond_images": "tensors start as trained before",
+}
 TINY = {"dataset": "digits(limit=200)", "model": "cnn(width=4)", "epochs": 4, "evals": 2}
 
 
