@@ -74,5 +74,10 @@ findings: setup
 picture: demo
 	$(BIN)/python -c 'from pathlib import Path; from iskit.views.picture import write_pictures; write_pictures(Path("docs"))'
 
+# docs/notebooks, the numbered pages as they look when they are run: those that have changed; they need Chromium.
+.PHONY: pages
+pages: setup
+	$(BIN)/python -c 'from pathlib import Path; from iskit.lessons.rendered import write_pages; write_pages(Path("."))'
+
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache

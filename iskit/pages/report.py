@@ -26,6 +26,7 @@ from iskit.pages.notebook import whole
 from iskit.pages.saved import show_widgets
 
 PLOTLY = "application/vnd.plotly.v1+json"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 PATIENCE = 60.0  # seconds for a notebook's images; a few are usual
 # Tags of cells. LEAD: heads the page, below its title; HANDS: speaks of controls, which a page has not; FOOT: ends it.
 LEAD, HANDS, FOOT, PARAMETERS = "lead", "hands", "foot", ("parameters", "injected-parameters")
@@ -98,7 +99,7 @@ def add_images(nb: Any) -> None:
     """Adds a PNG beside every plotly output, for viewers that run no scripts. Skipped where no browser is found, or
     where it does not answer: an addition is never a reason to lose an executed notebook."""
     outputs = [output for output in _plots(nb) if "image/png" not in output["data"]]
-    if not outputs or not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))):
+    if not outputs or not browser():
         return
     with tempfile.TemporaryDirectory() as folder:
         figures = {str(Path(folder) / f"{number}.png"): out["data"][PLOTLY] for number, out in enumerate(outputs)}
@@ -112,6 +113,11 @@ def add_images(nb: Any) -> None:
             return
         for output, path in zip(outputs, figures, strict=True):
             output["data"]["image/png"] = base64.b64encode(Path(path).read_bytes()).decode()
+
+
+def browser() -> str | None:
+    """Where a browser lies that draws stills; None if there is none."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
 def _plots(nb: Any) -> list[Any]:
