@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 
 CARD_FIELDS = ("cite", "changes", "passes", "rule", "differs", "neutral")
+TAUGHT = ("formula", "when")  # beyond what every card has
 
 
 @dataclass(frozen=True)
@@ -13,7 +14,8 @@ class Card:
 
     summary: what it does, in one line; cite: the source; changes: what it changes and when;
     passes: what it costs beyond training; rule: the formula; differs: from the source, and why;
-    neutral: the setting at which it is plain SGD (a sampler) or leaves images alone (an augmentation).
+    neutral: the setting at which it is plain SGD (a sampler) or leaves images alone (an augmentation);
+    formula: the rule in LaTeX; when: what speaks for it. The last two may be empty.
     """
 
     name: str
@@ -24,6 +26,8 @@ class Card:
     rule: str
     differs: str
     neutral: str
+    formula: str = ""
+    when: str = ""
 
     @classmethod
     def read(cls, name: str, docstring: str) -> "Card":
@@ -36,7 +40,8 @@ class Card:
         missing = [key for key in CARD_FIELDS if not fields.get(key)]
         if missing:
             raise ValueError(f"the card of {name!r} lacks {', '.join(missing)}")
-        return cls(name, head.strip(), **{key: fields[key] for key in CARD_FIELDS})
+        known = {key: fields.get(key, "") for key in (*CARD_FIELDS, *TAUGHT)}
+        return cls(name, head.strip(), **known)
 
     @property
     def setting(self) -> tuple[str, float]:

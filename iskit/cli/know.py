@@ -59,6 +59,7 @@ def _written(value: Any) -> str:
 
 
 def _show(kinds: list[str], word: str, name: str | None) -> None:
+    from iskit.views.cards import sparks
     from iskit.views.tables import card
 
     entries = catalogue.catalogued(*kinds)
@@ -69,7 +70,8 @@ def _show(kinds: list[str], word: str, name: str | None) -> None:
     if not chosen:
         raise InputError(f"{word} {name!r} is unknown: {suggest(name, [one['name'] for one in entries])}")
     for one in chosen:
-        for part in card(one, [field for field in CARD_FIELDS if field in one]):
+        told = one | sparks(one["name"])
+        for part in card(told, [field for field in (*CARD_FIELDS, "when", "drawn", "counted") if told.get(field)]):
             console.print(part)
 
 

@@ -1,4 +1,4 @@
-"""Trains the candidates that together best keep the direction of the pool's mean gradient, without repeating it.
+r"""Trains the candidates that together best keep the direction of the pool's mean gradient, without repeating it.
 
 cite: Hong et al. 2024, "Diversified Batch Selection for Training Acceleration"
 changes: which candidates, once a step
@@ -8,6 +8,8 @@ rule: of presample x b candidates, in eval mode, g_i = (softmax(z_i) - target_i)
   |<g_i, residual>|, 0 for the chosen, take from g_i its parts along the chosen (Gram-Schmidt), and from the residual
   its part along what is left. Once the residual is used up, the rest uniformly among the others. Plain mean, no
   weights. Under mixing g is that of the mixed row
+formula: P_i \propto |\langle g_i, r \rangle|, \quad r = \bar g \text{ less its parts along the chosen}
+when: batches would repeat themselves, as with near copies, and a forward pass is cheap beside a backward one
 differs: nothing in the choice; inner products come from the Gram matrix (E E^T) * (H H^T), no gradient is ever formed.
   presample=5 is the paper's share of .2
 neutral: presample=1

@@ -1,4 +1,4 @@
-"""Trains the examples of highest score, and a few others at random; scores are running means of losses.
+r"""Trains the examples of highest score, and a few others at random; scores are running means of losses.
 
 cite: Raju et al. 2021, "Accelerating Deep Learning with Dynamic Data Pruning" (epsilon-greedy)
 changes: which examples, once an epoch
@@ -6,6 +6,9 @@ passes: N forward passes after each `period` epochs, and in unit=cost the budget
 rule: after each `period` epochs all N are scored: score_i becomes (1 - alpha) score_i + alpha l_i, l_i the loss in eval
   mode; each epoch trains the (1 - eps) N B of highest score, ties at random, and eps N B of the others, all equally
   likely; any N B until the first scores. No weights: biased on purpose. Under mixing l_i is that of the mixed row
+formula: s_i \leftarrow (1 - \alpha) s_i + \alpha \ell_i, \quad \text{train the } (1 - \varepsilon) N B \text{ largest
+  and } \varepsilon N B \text{ others}
+when: the losses of all examples can be had now and then, and few labels are wrong
 differs: no official code is known, so that eps, alpha and period are ours; losses are of augmented examples, scored as
   they would be trained
 neutral: budget=1

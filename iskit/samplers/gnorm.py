@@ -1,4 +1,4 @@
-"""Draws the batch from a larger pool by an upper bound of each gradient's norm, once that pays, and weights it back.
+r"""Draws the batch from a larger pool by an upper bound of each gradient's norm, once that pays, and weights it back.
 
 cite: Katharopoulos & Fleuret 2018, "Not All Samples Are Created Equal: Deep Learning with Importance Sampling"
 changes: which candidates and with what weights, once a step
@@ -7,6 +7,9 @@ rule: s_i = ||softmax(z_i) - target_i||_2, the norm of d loss_i / d logits; g = 
   candidates; b rows drawn by g with replacement, weight_i = 1 / (n g_i): unbiased. On while tau > tau_min,
   tau = sqrt(n sum(g^2)) smoothed by 0.9 tau + 0.1 tau_new from 0, else uniform batches, whose own scores feed tau.
   tau_min = (presample + 3) / 3. Under mixing the score is that of the mixed row
+formula: g_i = \frac{\| p_i - y_i \|}{\sum_{j \le n} \| p_j - y_j \|}, \quad w_i = \frac{1}{n g_i}, \quad \tau =
+  \sqrt{n \textstyle\sum_i g_i^2}
+when: the gradient must stay unbiased and a few examples have most of its length: where tau is large
 differs: presample 3 and its tau_min where the paper's CIFAR runs take 5 and 1.5; while off, score="full" feeds tau from
   the bound, for exact norms cost a backward pass. form and smooth: the authors' library; k: arXiv 1706.00043, biased on
   purpose

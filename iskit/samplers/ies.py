@@ -1,4 +1,4 @@
-"""Leaves out what it has mastered: examples whose losses have stopped curving.
+r"""Leaves out what it has mastered: examples whose losses have stopped curving.
 
 cite: Yuan et al. 2025, "Instance-dependent Early Stopping"
 changes: which examples, once an epoch
@@ -7,6 +7,8 @@ rule: d_i(e) = l_i(e) - 2 l_i(e - 1) + l_i(e - 2), l_i(e) the loss of i in epoch
   an epoch while the mean of its last three |d_i| is below the threshold, and returns once it is not; never before six
   losses are known, nor all examples at once. threshold=None: the N x B of the largest mean train, any N x B as long as
   it is not known. No weights. Under mixing the loss is that of the mixed row, kept under its own example
+formula: i \text{ is out while } \frac{1}{3} \sum_{k=0}^{2} |\ell_i^{e-k} - 2 \ell_i^{e-k-1} + \ell_i^{e-k-2}| < \delta
+when: runs are long and many examples are learnt for good
 differs: left-out examples are scored at their place in the epoch's order, not after it; as in the official code on
   augmented images, and a difference may mix losses of train and of eval mode. That code keeps an epoch's exclusions for
   the next where none would qualify (official=True), tests on randomly cropped images and reports the best epoch

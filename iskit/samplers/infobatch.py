@@ -1,4 +1,4 @@
-"""Drops some of the examples it has learnt best, lets the others of them count more, and ends on all.
+r"""Drops some of the examples it has learnt best, lets the others of them count more, and ends on all.
 
 cite: Qin et al. 2024, "InfoBatch: Lossless Training Speed Up by Unbiased Dynamic Data Pruning"
 changes: which examples and their weights, once an epoch
@@ -6,6 +6,9 @@ passes: none extra
 rule: in epochs that begin at t < 1 - anneal, each example whose last loss is below the mean is dropped with
   probability prune, else weighted 1 / (1 - prune); the others weigh 1; all weights times |kept| / N, so that a batch's
   mean estimates the mean gradient. Under mixing the loss is that of the mixed row, kept under its own example
+formula: w_i = \frac{|\text{kept}|}{N} \cdot \frac{1}{1 - r} \text{ where } \ell_i < \bar \ell \text{, kept with
+  probability } 1 - r; \quad w_i = \frac{|\text{kept}|}{N} \text{ elsewhere}
+when: the mean gradient should stay that of all examples, and a part of the epochs' work is saving enough
 differs: the published weights lack |kept| / N, a hidden factor N / |kept| on the learning rate (kept_mean=True);
   each epoch prunes once, by the run's own seed; never trained examples are never dropped
 neutral: prune=0

@@ -1,4 +1,4 @@
-"""Hides the examples of lowest loss, unless they are wrong or unsure, and steps further for it.
+r"""Hides the examples of lowest loss, unless they are wrong or unsure, and steps further for it.
 
 cite: Nguyen et al. 2023, "KAKURENBO: Adaptively Hiding Samples in Deep Neural Network Training"
 changes: which examples, once an epoch, and the learning rate
@@ -7,6 +7,9 @@ rule: each epoch the F N examples of lowest last loss are hidden, but those that
   probability below `confidence`; F = hide x (1, .8, .6, .4), the next from .3, .6, .8 of the run on. The learning rate
   is divided by 1 - the share really hidden, which InfoBatch's published weights do in silence. No other weights. Under
   mixing loss and prediction are those of the mixed row, kept under its own example and class
+formula: \text{hide the } F N \text{ lowest } \ell_i \text{ that are right and sure}, \quad \eta' = \frac{\eta}{1 -
+  \text{share hidden}}
+when: a part of the data is surely known, and forward passes over it can be paid for
 differs: hidden examples are scored at their place in the epoch's order, not after it, and in eval mode; in the official
   code in train mode, so that batch norm's statistics move. official=True: as there the confidence is a softmax over the
   rows of the batch, not over the classes, and the learning rate is divided by 1 - F, whatever is hidden

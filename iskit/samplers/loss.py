@@ -1,10 +1,12 @@
-"""As gnorm, with the loss itself as score: the baseline that the bound has to beat.
+r"""As gnorm, with the loss itself as score: the baseline that the bound has to beat.
 
 cite: Katharopoulos & Fleuret 2018, "Not All Samples Are Created Equal" (their baseline "loss")
 changes: which candidates and with what weights, once a step
 passes: as gnorm
 rule: as gnorm, with s_i = cross-entropy of candidate i against its (soft) target. Beware of batch norm at high learning
   rates: a loss that is tiny in eval mode, as scored, but not in train mode, as trained, gets a huge weight
+formula: g_i = \frac{\ell_i}{\sum_{j \le n} \ell_j}, \quad w_i = \frac{1}{n g_i}
+when: as the baseline beside gnorm: what the bound is better for
 differs: nothing
 neutral: presample=1
 """

@@ -1,4 +1,4 @@
-"""Draws more often what had a high loss when last trained, and corrects for it by weights.
+r"""Draws more often what had a high loss when last trained, and corrects for it by weights.
 
 cite: Schaul et al. 2015, "Prioritized Experience Replay", as the history baseline of Katharopoulos & Fleuret 2018
 changes: which examples and their weights, once an epoch
@@ -6,6 +6,8 @@ passes: none extra
 rule: P_i proportional to (last loss) ** alpha, the current maximum if never trained; N x B draws without replacement;
   weight_i = (N x B / (N pi_i)) ** beta over its maximum, pi_i the probability to be among the drawn: for few draws
   pi_i = N B P_i, the paper's 1 / (N P_i). Under mixing the loss is that of the mixed row, kept under its own example
+formula: P_i \propto \ell_i^{\alpha}, \quad w_i = \frac{(B / \pi_i)^{\beta}}{\max_j (B / \pi_j)^{\beta}}
+when: importance sampling without a scoring pass; losses must not grow old, so small sets and many epochs
 differs: drawn once an epoch without replacement, hence pi_i and not N B P_i; beta stays as given (the paper raises it
   from .4 to 1). Two ways of Katharopoulos & Fleuret's library are left out: losses predicted by a small LSTM, which
   learns from the very losses kept here, with a rate and a size to be tuned, and which its authors gave up for gnorm's

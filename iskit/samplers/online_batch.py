@@ -1,4 +1,4 @@
-"""Draws by rank: the higher the last known loss, the likelier, ever less so as the run goes on.
+r"""Draws by rank: the higher the last known loss, the likelier, ever less so as the run goes on.
 
 cite: Loshchilov & Hutter 2015, "Online Batch Selection for Faster Training of Neural Networks"
 changes: which examples, once an epoch
@@ -6,6 +6,9 @@ passes: none extra; N forward passes each `recompute` epochs if that is set, and
 rule: r = 1 .. N the rank by last known loss, highest first, never trained before all, ties at random;
   P(r) proportional to exp(-log(s_e) r / N), s_e = pressure ** (1 - t); N x B draws by P without replacement, no
   weights: biased on purpose. Under mixing the loss is that of the mixed row, kept under its own example
+formula: P_i \propto \exp\left( -\log(s_e) \frac{r_i}{N} \right), \quad s_e = s^{1 - t}, \quad r_i \text{ the rank by
+  loss}
+when: scoring must cost nothing, and the preference should fade as the run ends; few labels are wrong
 differs: once an epoch instead of once a step, without replacement; recomputed losses are of augmented examples,
   scored as they would be trained
 neutral: budget=1

@@ -1,10 +1,13 @@
-"""Learns from the q largest losses of each batch only, and from fewer as training goes well.
+r"""Learns from the q largest losses of each batch only, and from fewer as training goes well.
 
 cite: Kawaguchi & Lu 2020, "Ordered SGD: A New Stochastic Optimization Framework for Empirical Risk Minimization"
 changes: which rows of the batch, once a backward pass
 passes: none extra, none saved: all b rows go forward and backward, and are charged
 rule: loss = mean of the q largest of the batch; q = b, then b/2, b/4, b/8, b/16 once the training accuracy of the
   previous epoch has reached 80, 90, 95, 99.5 %; q never grows back
+formula: L = \frac{1}{q} \sum_{i \in \text{top-}q} \ell_i, \quad q = b, \frac{b}{2}, \frac{b}{4}, \frac{b}{8},
+  \frac{b}{16}
+when: the worst-off rows matter most, as rare classes may; it saves no passes
 differs: from the official code: the accuracy is the epoch's running one, against a mixed row's heaviest class, not of
   an extra pass; the learning rate is not cut at 99.5 %: the official code does so for plain SGD too, so that cut is a
   matter of the schedule, not of the method

@@ -1,10 +1,12 @@
-"""Draws more often what the model has been least sure of.
+r"""Draws more often what the model has been least sure of.
 
 cite: Chang, Learned-Miller & McCallum 2017, "Active Bias" (p-SGD, as in Arazo et al. 2021)
 changes: which examples, once an epoch
 passes: none extra
 rule: m_i = mean over the times i was trained of (1 - p_i), the current maximum if never;
   P_i = (s_i + eps) / sum, s = m, eps = mean(s); N x B draws by P without replacement, no weights: biased on purpose
+formula: m_i = \text{mean of } 1 - p_i \text{ when trained}, \quad P_i = \frac{m_i + \bar m}{\sum_j (m_j + \bar m)}
+when: scoring must cost nothing; beware of wrong labels, whose p_i stays low, so that they are preferred
 differs: from the official code: partial batches are carried over; scores stay with their own examples under RICAP,
   but with augment ricap(official=True), where they go to the wrong ones as they do there; official=True:
   a warm-up of k epochs has k - 1 of them, as the code counts from 1 and asks for less than k

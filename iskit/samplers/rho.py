@@ -1,4 +1,4 @@
-"""Trains what is not yet learnt but can be: the highest loss above that of a model that never trained the example.
+r"""Trains what is not yet learnt but can be: the highest loss above that of a model that never trained the example.
 
 cite: Mindermann et al. 2022, "Prioritized Training on Points that are Learnable, Worth Learning, and Not Yet Learnt"
 changes: which of a pool of candidates, once a step
@@ -6,6 +6,9 @@ passes: presample forward passes for each example trained; the small models' sta
 rule: of presample x b uniform candidates the b of the highest loss_i - irreducible_i, plain mean: biased on purpose;
   irreducible_i: cross-entropy of i without augmentation under a small model trained on other examples, at the epoch
   of its lowest held-out loss. Under mixing loss_i is that of the mixed row, irreducible_i that of the row's own image
+formula: \text{train the } b \text{ largest of } \ell_i - \ell_i^{\text{irreducible}} \text{ among } n =
+  \text{presample} \cdot b
+when: labels are wrong or examples hopeless, and small models can be trained beforehand
 differs: two small models, each for the half (odd, even) that it did not train, so that the run keeps all examples;
   official=True: one model trained on the odd examples, the run on the even ones alone
 neutral: presample=1

@@ -1,4 +1,4 @@
-"""Trains a candidate the more likely, the higher its loss ranks among the last ones seen.
+r"""Trains a candidate the more likely, the higher its loss ranks among the last ones seen.
 
 cite: Jiang et al. 2019, "Accelerating Deep Learning by Focusing on the Biggest Losers"
 changes: which candidates, once a step
@@ -7,6 +7,9 @@ rule: H = the last 1024 losses (N if less), this pool's among them; percentile_i
   kept with probability percentile_i ^ beta, 1 / (beta + 1) of all, plain mean, no weights: biased on purpose.
   Not given, beta spends the budget with epoch T: keep = (B T - 1) / (T - 1), beta = 1 / keep - 1; if B T < 2,
   everything is trained only until H is full. Mixed candidates are scored as mixed, with their soft targets
+formula: P(\text{keep } i) = \left( \frac{\text{number of } h \in H \text{ with } h < \ell_i}{|H|} \right)^{\beta},
+  \quad \beta = \frac{1}{\text{keep}} - 1
+when: forward passes are cheap beside backward ones, and few labels are wrong
 differs: from the official code: H starts with the first epoch's training losses, not empty; beta follows the budget,
   not 3; a kept row keeps its own mixed target; the learning rate follows the budget spent; kept rows wait for a full
   batch. official=True: H is empty when selection begins, beta=3 if not given; the learning rate follows the candidates

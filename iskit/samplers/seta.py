@@ -1,4 +1,4 @@
-"""Trains from easy to hard again and again: a window slides over groups of examples of like loss.
+r"""Trains from easy to hard again and again: a window slides over groups of examples of like loss.
 
 cite: Zhou et al. 2025, "Scale Efficient Training for Large Datasets" (SeTa)
 changes: which examples, once an epoch
@@ -7,6 +7,8 @@ rule: in epoch e, counted from 0, of a random (1 - prune) N examples, by their l
   `groups` groups by one-dimensional k-means, lowest first, W = round(groups x scale) groups are trained, from group
   s = e mod (groups - W + 1) on; in the first epoch all of them; in epochs that begin at t >= 1 - anneal the random
   examples, whatever their loss. No weights. Under mixing the loss is that of the mixed row, kept under its own example
+formula: \text{train groups } s, \ldots, s + W - 1 \text{ of } G \text{ by loss}, \quad s = e \bmod (G - W + 1)
+when: easy examples should come before hard ones, again and again
 differs: groups are very unequal, so that what an epoch trains depends on the data: the run ends at its budget; where
   k-means leaves a group empty, as with equal losses, the groups are equal parts of the order by loss; anneal is .125 of
   the budget, not of the epochs

@@ -1,4 +1,4 @@
-"""Trains on one fixed subset for the whole run: random, or a core-set chosen with a proxy model.
+r"""Trains on one fixed subset for the whole run: random, or a core-set chosen with a proxy model.
 
 cite: by=forgetting Toneva et al. 2019, kcenter Sener & Savarese 2018, herding Welling 2009, confidence, entropy and
   margin Coleman et al. 2020, el2n Paul et al. 2021, aum Pleiss et al. 2020, dynunc He et al. 2024, dual Cho et al.
@@ -12,6 +12,8 @@ rule: random: N x keep examples, all equally likely; else those of the highest s
   error at a tenth of the epochs; aum: the lowest mean of p less the highest other one; dynunc: mean over windows of
   std(p); dual: of std(p) (1 - mean(p)); tdds: how unevenly the prediction changes within windows, the last one counting
   most. strata=k: equal parts of k intervals of the score, first the least filled. No weights
+formula: P_i = 1 \text{ for the } N \cdot \text{keep of highest score}, \quad 0 \text{ for all others}
+when: few examples can be stored or labelled; or as the control of all that draw anew: it has the least variety
 differs: one proxy run of proxy_epochs, kept on disk, serves all scores, each of which reads it up to epoch `until`; its
   predictions are those it was trained with, augmented, where the published codes evaluate it at checkpoints; not
   balanced by class. el2n averages 10 models in the paper (seeds=10), dual's results at small keep draw by a density of

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from iskit import files
-from iskit.docstrings import CARD_FIELDS
+from iskit.docstrings import CARD_FIELDS, TAUGHT
 from iskit.registry import Registry
 
 PATH = Path(__file__).with_name("catalogue.json")
@@ -67,7 +67,7 @@ def _entry(registry: Registry[Any], name: str) -> dict[str, Any]:
             **about,
             "summary": card.summary,
             "options": options,
-            **{key: getattr(card, key) for key in CARD_FIELDS},
+            **{key: getattr(card, key) for key in (*CARD_FIELDS, *TAUGHT)},
         }
     told = inspect.getmodule(part) if inspect.isclass(part) else part  # a data set's file tells of it
     summary = (inspect.getdoc(told) or "").partition("\n\n")[0].replace("\n", " ")
