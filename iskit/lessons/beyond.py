@@ -86,7 +86,7 @@ def curves(frame: pd.DataFrame, network: str | None = None) -> go.Figure:
             x=mean.index, y=mean, name=label(sampler), legendgroup=sampler, mode="lines+markers",
             line={"color": color(sampler), "width": 3},
         )  # fmt: skip
-    figure.update_xaxes(title_text="budget spent", tickformat=".0%", range=[0, 1.03])
+    figure.update_xaxes(title_text="budget spent", tickformat=".0%", range=[-0.02, 1.03])
     figure.update_yaxes(title_text=ACCURACY)
     return beneath(styled(figure, f"{network}: mean and range over seeds", ROW_HEIGHT + 40))
 
@@ -106,15 +106,16 @@ def switches(frame: pd.DataFrame) -> go.Figure:
             )  # fmt: skip
     if not figure.data:
         raise InputError("no sampler of these runs watches tau: tick gnorm and press Run")
-    figure.add_hline(y=1, line={"color": "#999999", "dash": "dot"}, annotation_text="all scores alike")
-    figure.update_xaxes(title_text="budget spent", tickformat=".0%", range=[0, 1.03])
+    alike = {"annotation_text": "all scores alike", "annotation_position": "top left"}
+    figure.add_hline(y=1, line={"color": "#999999", "dash": "dot"}, **alike)
+    figure.update_xaxes(title_text="budget spent", tickformat=".0%", range=[-0.02, 1.03])
     figure.update_yaxes(title_text="tau")
     return beneath(styled(figure, "How uneven the scores are", ROW_HEIGHT + 40))
 
 
 def beneath(figure: go.Figure) -> go.Figure:
     """With the legend under the axis: these names are long."""
-    return figure.update_layout(legend={"orientation": "h", "x": 0, "y": -0.2})
+    return figure.update_layout(legend={"orientation": "h", "x": 0, "y": -0.28}, margin_b=100)
 
 
 def check(frame: pd.DataFrame) -> Checked:
