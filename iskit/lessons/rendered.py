@@ -5,7 +5,7 @@ import io
 import re
 from base64 import b64decode
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -206,17 +206,12 @@ def small(png: bytes) -> bytes:
 @contextmanager
 def painter() -> Iterator[Callable[[str], bytes]]:
     """A function that shows HTML in a browser and takes its picture, PNG; the browser is started when first asked."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
+    with ExitStack() as stack:
         opened: list[Any] = []
 
         def paint(html: str) -> bytes:
             if not opened:
-                where = browser()
-                if where is None:
-                    raise InputError(f"no browser was found: install one of {', '.join(BROWSERS)}")
-                opened.append(playwright.chromium.launch(executable_path=where, args=["--no-sandbox", "--disable-gpu"]))
+                opened.append(_browser(stack))
             page = opened[0].new_page(viewport={"width": WIDTH, "height": 800})
             page.set_content(f'<body style="margin:8px;font:14px sans-serif;background:#fff">{html}</body>')
             page.wait_for_timeout(500)  # for what its scripts draw
@@ -225,5 +220,16 @@ def painter() -> Iterator[Callable[[str], bytes]]:
             return png
 
         yield paint
-        for one in opened:
-            one.close()
+
+
+def _browser(stack: ExitStack) -> Any:
+    """Started, and ended with the stack."""
+    from playwright.sync_api import sync_playwright  # for development alone
+
+    where = browser()
+    if where is None:
+        raise InputError(f"no browser was found: install one of {', '.join(BROWSERS)}")
+    chromium = stack.enter_context(sync_playwright()).chromium
+    started = chromium.launch(executable_path=where, args=["--no-sandbox", "--disable-gpu"])
+    stack.callback(started.close)
+    return started
