@@ -118,7 +118,7 @@ def moves(page, kind: str, control: str) -> bool:
         else:
             handle.focus()
             handle.press("ArrowRight")
-        until(lambda: area.evaluate(DRAWN) not in ("", before), f"the {kind} changes its figure", page=page)  # noqa: B023
+        until(lambda: area.evaluate(DRAWN) not in ("", before), f"the {kind} changes its figure", 30, page)  # noqa: B023
         return True
     return False
 
