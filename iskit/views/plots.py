@@ -14,13 +14,14 @@ from iskit.errors import InputError
 from iskit.samplers import samplers
 from iskit.study.archive import over_seeds, told_apart_by
 
-# Told apart by people who see colours differently (Okabe & Ito 2008, then Tol 2021).
+# Told apart by people who see colours differently (Okabe & Ito 2008, then Tol 2021); the last four are less so.
 PALETTE = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C564B"),
     *("#7F7F7F", "#882255", "#44AA99", "#999933", "#332288", "#AA4499", "#117733"),
+    *("#A6761D", "#661100", "#6699CC", "#E7298A"),
 )
 DASHES = ("solid", "dash", "dot", "dashdot")
-QUICKSTART = ("sgd", "unif", "p", "c", "scan")  # the colours that people meet first
+FIRST = ("sgd", "unif", "p", "c", "scan", "ordered", "selective_backprop", "gnorm")  # most often side by side
 ROW_HEIGHT = 360
 # What a budget counts, see iskit/budget.py.
 BUDGETS = {
@@ -106,7 +107,7 @@ def color(sampler: str) -> str:
     name = _method(sampler)
     if name not in samplers:
         return "#999999"
-    known = [*QUICKSTART, *(other for other in samplers if other not in QUICKSTART)]
+    known = [*FIRST, *(other for other in samplers if other not in FIRST)]
     return "#222222" if name == "sgd" else PALETTE[(known.index(name) - 1) % len(PALETTE)]
 
 
@@ -129,11 +130,11 @@ def label(sampler: str) -> str:
 
 
 def dashes(specs: Sequence[str]) -> dict[str, str]:
-    """A line style for each spec: solid for a sampler's first, others for the same one with other options."""
-    names = [_method(spec) for spec in specs]
+    """A line style for each spec: solid for the first of a colour, others for the same method with other options."""
+    colors = list(map(color, specs))
     return {
-        spec: DASHES[names[:place].count(name) % len(DASHES)]
-        for place, (spec, name) in enumerate(zip(specs, names, strict=True))
+        spec: DASHES[colors[:place].count(one) % len(DASHES)]
+        for place, (spec, one) in enumerate(zip(specs, colors, strict=True))
     }
 
 

@@ -316,3 +316,10 @@ def test_many_panels_find_room(tmp_path):
         trained(tmp_path, seed=1, sampler="p", budget=0.3, lr=0.01 * (1 + number))
     frame = pd.DataFrame(iskit.results(outputs=tmp_path))
     assert len(plots.accuracy_by_budget(frame).data) == 16
+
+
+def test_no_two_methods_have_one_colour_and_no_two_specs_one_line():
+    assert len({plots.color(name) for name in samplers}) == len(list(samplers))
+    specs = ["p", "unif", "p(smooth=False)", "gone", "p(average=False)", "gone(x=1)"]
+    lines = plots.dashes(specs)
+    assert len({(plots.color(spec), lines[spec]) for spec in specs}) == len(specs)
