@@ -12,10 +12,11 @@ from statistics import median
 
 import nbformat
 
+import iskit
 from iskit.pages import panel as panels
 from iskit.pages import widgets
 from iskit.pages.notebook import assignments
-from iskit.views import plots
+from iskit.views import gallery, plots, verdict
 
 ROOT = Path(__file__).parents[1]
 
@@ -32,11 +33,10 @@ def panel(study: str, **settings) -> panels.Panel:
     [cell] = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     one = widgets.grid_panel({**assignments(cell.source), "study": study, **settings})
     one.start()
-    one.show(plots.accuracy_by_budget)
-    one.show(plots.accuracy_by_seconds)
+    for make in (iskit.findings, verdict.differences, plots.accuracy_by_budget, plots.table, plots.accuracy_by_seconds):
+        one.show(make)
     one.show(plots.entropy_by_budget)
-    one.show(plots.gallery, sampler=plots.choosers)
-    one.show(plots.table)
+    one.show(gallery.trained, sampler=gallery.choosers)
     return one
 
 
