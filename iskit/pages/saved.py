@@ -75,9 +75,8 @@ def keep_shown(model: dict[str, Any], path: str, contents_manager: Any, **_: Any
     if model.get("type") != "notebook" or not content:
         return
     try:
-        before = json.loads((Path(contents_manager.root_dir) / path.strip("/")).read_text())["metadata"]["widgets"][
-            STATE
-        ]
+        text = (Path(contents_manager.root_dir) / path.strip("/")).read_text(encoding="utf-8")
+        before = json.loads(text)["metadata"]["widgets"][STATE]
         held = before["state"]
     except (OSError, ValueError, KeyError, TypeError):
         return

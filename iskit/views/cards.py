@@ -52,8 +52,11 @@ def show(name: str) -> Any:
     parts = [f"### {entry['name']}", entry["summary"]]
     if entry["formula"]:
         parts.append(f"$${entry['formula']}$$")
-    drawn = [f"{word}: `{said}`" for word, said in sparks(entry["name"]).items()]
-    return Markdown("\n\n".join([*parts, "  \n".join(drawn), f"When: {entry['when']}", f"```python\n{code}\n```"]))
+    if drawn := sparks(entry["name"]):
+        parts.append("  \n".join(f"{word}: `{said}`" for word, said in drawn.items()))
+    if entry["when"]:
+        parts.append(f"When: {entry['when']}")
+    return Markdown("\n\n".join([*parts, f"```python\n{code}\n```"]))
 
 
 SKETCHES = Path(__file__).with_name("sketches.json")  # what `iskit.views.sketch` measured, by `make readme`
